@@ -14,6 +14,8 @@ mod limits;
 mod option;
 mod reader;
 mod signature;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use certificate::{CertKind, Certificate};
 pub use error::{CertError, Field};
