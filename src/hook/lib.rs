@@ -1,1 +1,109 @@
-//! Placeholder.
+//! What sshd (`authorized-keys`) and PAM (`pam`) run: ask the daemon one question, pass on one answer.
+//!
+//! Both run for strangers, one of them as root. They never decide, never read configuration or the working
+//! directory, never outlive their timer, and never print what the daemon did not say: every doubt is a no.
+//! Standard library, [`nightlatch_wire`] and one `sys.rs`; nothing else is linked.
+
+use std::fmt;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use nightlatch_wire::{Message, ReadError, read_frame, write_frame};
+
+pub mod account;
+pub mod offer;
+pub mod parents;
+pub mod person;
+mod sys;
+
+/// How long `authorized-keys` may live. sshd itself would wait until LoginGraceTime.
+pub const HOOK_DEADLINE: Duration = Duration::from_millis(300);
+
+/// How long `pam` may live.
+pub const PAM_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long `pam` waits for the daemon's answer: less than [`PAM_DEADLINE`], so that there is time left to
+/// tell the person.
+pub const PAM_ANSWER_WAIT: Duration = Duration::from_secs(9);
+
+/// Where the daemon is asked, and who must have bound the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'a> {
+    /// The socket.
+    pub path: &'a Path,
+    /// The uid that called `listen` on it.
+    pub owner: u32,
+}
+
+impl Server<'static> {
+    /// Where `authorized-keys` asks; bound by systemd as root.
+    #[must_use]
+    pub fn hook() -> Self {
+        Self { path: Path::new("/run/nightlatch/hook.sock"), owner: 0 }
+    }
+
+    /// Where `pam` asks; bound by systemd as root.
+    #[must_use]
+    pub fn account() -> Self {
+        Self { path: Path::new("/run/nightlatch/account.sock"), owner: 0 }
+    }
+}
+
+/// Proof that the process timer runs. SIGALRM's default action ends the process with nothing printed, and
+/// neither sshd nor PAM takes a yes from a process that a signal ended.
+#[derive(Debug)]
+pub struct Armed(());
+
+/// Starts the process timer. To be called before anything else.
+#[must_use]
+pub fn arm(deadline: Duration) -> Option<Armed> {
+    sys::arm_timer(deadline).then_some(Armed(()))
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum AskError {
+    /// No connection: the socket is missing, or not for us.
+    Connect(io::Error),
+    /// Somebody else than the expected uid listens there.
+    Owner(Option<u32>),
+    /// The question could not be sent.
+    Send(io::Error),
+    /// No answer, or none that can be read.
+    Answer(ReadError),
+    /// The answer did not come in time.
+    Late,
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => write!(f, "cannot reach the agent: {error}"),
+            Self::Owner(Some(uid)) => write!(f, "the agent's socket was bound by uid {uid}: remove it"),
+            Self::Owner(None) => f.write_str("cannot tell who bound the agent's socket"),
+            Self::Send(error) => write!(f, "cannot ask the agent: {error}"),
+            Self::Answer(error) => write!(f, "no answer from the agent: {error}"),
+            Self::Late => f.write_str("the agent did not answer in time"),
+        }
+    }
+}
+
+impl std::error::Error for AskError {}
+
+/// Asks one question on a connection of its own. Waits as long as the server does; the process timer, or
+/// [`account::ask_within`], bounds it. (`connect` itself blocks while the server's backlog is full, and
+/// std has no timeout for it.)
+///
+/// # Errors
+/// [`AskError`]; nothing was sent when the socket's owner is wrong.
+pub fn ask(server: Server<'_>, question: &Message) -> Result<Message, AskError> {
+    let mut stream = UnixStream::connect(server.path).map_err(AskError::Connect)?;
+    match sys::peer_uid(&stream) {
+        Some(uid) if uid == server.owner => {}
+        other => return Err(AskError::Owner(other)),
+    }
+    write_frame(&mut stream, question).map_err(AskError::Send)?;
+    read_frame(&mut stream).map_err(AskError::Answer)
+}
