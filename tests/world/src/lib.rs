@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A real node for tests, demo, playground and benches: systemd as pid 1, sshd, PAM, logind and NSS.
+//!
+//! A node is an overlay of this host's own root, booted by `systemd-nspawn` in namespaces of its own.
+//! It holds the product's programs, and nothing of it is simulated. This crate must never change the
+//! host: no package, no file outside the target folder and `/tmp`, no mount that others see, no process
+//! that outlives the owner of a [`Node`].
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a harness waits on other programs: it polls with a deadline and reads the clock"
+)]
+
+mod certificate;
+mod image;
+mod install;
+mod node;
+mod person;
+mod run;
+mod story;
+
+pub use certificate::{CertificateSpec, LocalCa};
+pub use image::{Image, prepare};
+pub use install::{Binaries, configure_by_hand, install};
+pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
+pub use person::{Person, SshOutcome, local_user};
+pub use run::{WorldError, wait_until};
+pub use story::Story;

@@ -1,0 +1,181 @@
+//! The node image: what a node has beside the host's root, made once and cached under the target folder.
+//!
+//! The packages are installed into an overlay whose lower side is the host's root, in a mount namespace
+//! of its own. The host gets nothing: not even systemd, since a node is booted by the image's own nspawn.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::run::{WorldError, find_program, output, succeed, target_folder};
+
+/// What a node needs: an init, a login stack, and what stories use inside it.
+const PACKAGES: [&str; 16] = [
+    "systemd",
+    "systemd-sysv",
+    "systemd-container",
+    "dbus",
+    "dbus-user-session",
+    "libpam-systemd",
+    "libnss-systemd",
+    "openssh-server",
+    "openssh-client",
+    "sudo",
+    "cron",
+    "at",
+    "ca-certificates",
+    "python3",
+    "iproute2",
+    "procps",
+];
+
+const IMAGE_SCRIPT: &str = include_str!("node/image.sh");
+
+/// Programs of the host that the world is built with; all are Essential in Debian and Ubuntu.
+const NEEDED: [&str; 8] = ["unshare", "nsenter", "mount", "tar", "chroot", "apt-get", "awk", "find"];
+
+/// A finished node image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    file: PathBuf,
+    tools: PathBuf,
+}
+
+impl Image {
+    /// The tar file that becomes the upper side of a node's root.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// A command that runs a client program (`ssh`, `ssh-keygen`) on the host: the host's own where it
+    /// has one, else the image's with the image's libraries.
+    ///
+    /// # Errors
+    /// When the image cannot be read.
+    pub fn tool(&self, name: &str) -> Result<Vec<String>, WorldError> {
+        if let Some(program) = find_program(name) {
+            return Ok(vec![program.to_string_lossy().into_owned()]);
+        }
+        let program = self.tools.join("usr/bin").join(name);
+        if !program.exists() {
+            fs::create_dir_all(&self.tools).map_err(|why| WorldError::io(self.tools.display(), &why))?;
+            succeed(Command::new("tar").arg("-C").arg(&self.tools).arg("-xf").arg(&self.file).args([
+                "--wildcards",
+                "./usr/bin/ssh*",
+                "./usr/lib/*-linux-gnu/lib*",
+            ]))?;
+        }
+        let script = "t=$1; shift; LD_LIBRARY_PATH=$(echo \"$t\"/usr/lib/*-linux-gnu) exec \"$@\"";
+        let words = ["sh", "-c", script, "tool"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([&self.tools, &program].map(|path| path.to_string_lossy().into_owned()));
+        Ok(words.collect())
+    }
+}
+
+impl Image {
+    /// [`Self::tool`] as a command that takes further arguments.
+    pub(crate) fn command(&self, name: &str) -> Result<Command, WorldError> {
+        let words = self.tool(name)?;
+        let (program, rest) = words.split_first().ok_or_else(|| WorldError::new(format!("no {name}")))?;
+        let mut command = Command::new(program);
+        command.args(rest);
+        Ok(command)
+    }
+}
+
+/// Makes the node image, or finds it made. Safe to call from several processes at once.
+///
+/// # Errors
+/// Says which privilege, program or mount is missing, or shows the end of what apt said.
+pub fn prepare() -> Result<Image, WorldError> {
+    check_host()?;
+    let cache = target_folder().join("node-image");
+    fs::create_dir_all(&cache).map_err(|why| WorldError::io(cache.display(), &why))?;
+    let lock_path = cache.join("lock");
+    let lock = File::create(&lock_path).map_err(|why| WorldError::io(lock_path.display(), &why))?;
+    lock.lock().map_err(|why| WorldError::io(format!("lock {}", lock_path.display()), &why))?;
+
+    let key = image_key()?;
+    let file = cache.join(format!("{key}.tar"));
+    if !file.exists() {
+        build(&cache, &file)?;
+    }
+    Ok(Image { file, tools: cache.join(format!("{key}.tools")) })
+}
+
+/// What the image depends on: the list, the way it is made, and the system it is laid over.
+fn image_key() -> Result<String, WorldError> {
+    let mut hasher = DefaultHasher::new();
+    PACKAGES.hash(&mut hasher);
+    IMAGE_SCRIPT.hash(&mut hasher);
+    for path in ["/etc/os-release", "/var/lib/dpkg/status"] {
+        fs::read(path).map_err(|why| WorldError::io(path, &why))?.hash(&mut hasher);
+    }
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn build(cache: &Path, file: &Path) -> Result<(), WorldError> {
+    for old in fs::read_dir(cache).map_err(|why| WorldError::io(cache.display(), &why))?.flatten() {
+        let path = old.path();
+        match path.extension().and_then(|text| text.to_str()) {
+            Some("tar" | "part") => drop(fs::remove_file(path)),
+            Some("tools") => drop(fs::remove_dir_all(path)),
+            _ => {}
+        }
+    }
+    let scratch = tempfile::Builder::new()
+        .prefix("nightlatch-image-")
+        .tempdir()
+        .map_err(|why| WorldError::io("a folder in /tmp", &why))?;
+    let part = file.with_extension("part");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c", IMAGE_SCRIPT, "image.sh"])
+        .arg(scratch.path())
+        .arg(&part)
+        .args(PACKAGES);
+    let done = output(&mut command)?;
+    if !done.status.success() {
+        let said = [done.stdout, done.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n");
+        return Err(WorldError::new(format!("the node image could not be made ({}):\n{tail}", done.status)));
+    }
+    fs::rename(&part, file).map_err(|why| WorldError::io(file.display(), &why))
+}
+
+/// Everything that a boot would otherwise fail on half-way, with words that help.
+fn check_host() -> Result<(), WorldError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(WorldError::new("nodes are booted by root: run this as root (sudo make …)"));
+    }
+    for name in NEEDED {
+        if find_program(name).is_none() {
+            return Err(WorldError::new(format!("{name} is not installed; a Debian or Ubuntu host has it")));
+        }
+    }
+    let known =
+        fs::read_to_string("/proc/filesystems").map_err(|why| WorldError::io("/proc/filesystems", &why))?;
+    for kind in ["overlay", "tmpfs"] {
+        let there = known.lines().any(|line| line.split_whitespace().last() == Some(kind));
+        if !there && !output(Command::new("modprobe").arg(kind)).is_ok_and(|done| done.status.success()) {
+            return Err(WorldError::new(format!(
+                "this kernel has no {kind} file system; a node cannot be laid"
+            )));
+        }
+    }
+    let probe = "mount -t tmpfs tmpfs /mnt";
+    let done = output(Command::new("unshare").args(["--mount", "--pid", "--fork", "sh", "-c", probe]))?;
+    if !done.status.success() {
+        return Err(WorldError::new(format!(
+            "mount and pid namespaces are not allowed here ({}); in a container run it with --privileged",
+            String::from_utf8_lossy(&done.stderr).trim()
+        )));
+    }
+    Ok(())
+}
