@@ -32,17 +32,18 @@ pub fn is_for_us(name: &str) -> bool {
     guid_shaped || bytes.contains(&b'@')
 }
 
-/// Asks the daemon about one key. `args` are those after the program's name.
-pub fn decide(server: Server<'_>, args: &[OsString]) -> Outcome {
-    let [user, uid, key_type, key] = args else {
+/// Asks the daemon about one key. `args` are those after the program's name; they are taken, because a
+/// certificate is large and this process is to stay small.
+pub fn decide(server: Server<'_>, args: Vec<OsString>) -> Outcome {
+    let Ok([user, uid, key_type, key]) = <[OsString; 4]>::try_from(args) else {
         return Outcome::Usage;
     };
-    let (Some(user), Some(uid), Some(key_type), Some(key)) =
-        (user.to_str(), uid.to_str(), key_type.to_str(), key.to_str())
+    let (Ok(user), Ok(uid), Ok(key_type), Ok(key)) =
+        (user.into_string(), uid.into_string(), key_type.into_string(), key.into_string())
     else {
         return Outcome::Fail;
     };
-    if !is_for_us(user) {
+    if !is_for_us(&user) {
         return Outcome::Silent;
     }
     // `parse` alone would take a leading plus sign.
@@ -53,10 +54,10 @@ pub fn decide(server: Server<'_>, args: &[OsString]) -> Outcome {
         return Outcome::Fail;
     };
     let question = Message::Offer(Offer {
-        user: user.to_owned(),
+        user,
         uid,
-        key_type: key_type.to_owned(),
-        key: if key.len() > MAX_KEY_BYTES { String::new() } else { key.to_owned() },
+        key_type,
+        key: if key.len() > MAX_KEY_BYTES { String::new() } else { key },
         key_len,
         parents: parents::parents(),
     });
@@ -72,8 +73,7 @@ pub fn run(_armed: &Armed, server: Server<'_>, args: impl Iterator<Item = OsStri
     if sys::has_root_rights() {
         return ExitCode::FAILURE;
     }
-    let args: Vec<OsString> = args.collect();
-    match decide(server, &args) {
+    match decide(server, args.collect()) {
         Outcome::Silent => ExitCode::SUCCESS,
         Outcome::Fail => ExitCode::FAILURE,
         Outcome::Usage => {

@@ -36,6 +36,9 @@ pub const NO_LOGINUID: u32 = u32::MAX;
 /// The word of an [`Message::Err`] that answers an unknown version or verb.
 pub const UNSUPPORTED: &str = "unsupported";
 
+/// Room for every field of an OFFER beside the key.
+const SMALL_FIELDS_BYTES: usize = 512;
+
 const fn field(name: &'static str, min: usize, max: usize, alphabet: Alphabet) -> Field {
     Field { name, min, max, alphabet }
 }
@@ -164,7 +167,11 @@ impl Message {
     /// # Errors
     /// [`FrameError`] when a field breaks its limit; a frame that this returns decodes to the same value.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        let mut out = FieldWriter::new(vec![VERSION, self.verb()]);
+        // A key is large, and one copy of it is enough: the buffer is not to grow behind it, and the length
+        // prefix is filled in at the end.
+        let key_len = if let Self::Offer(offer) = self { offer.key.len() } else { 0 };
+        let mut out = FieldWriter::new(Vec::with_capacity(key_len.min(MAX_KEY_BYTES) + SMALL_FIELDS_BYTES));
+        out.raw(&[0, 0, 0, 0, VERSION, self.verb()]);
         match self {
             Self::None => {}
             Self::Offer(offer) => {
@@ -202,14 +209,15 @@ impl Message {
             Self::Text(text) => out.bytes(TEXT, text.as_bytes())?,
             Self::Err(word) => out.bytes(WORD, word.as_bytes())?,
         }
-        let body = out.into_bytes();
-        let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        if body.len() > MAX_FRAME {
+        let mut frame = out.into_bytes();
+        let body_len = frame.len() - size_of::<u32>();
+        let size = u32::try_from(body_len).unwrap_or(u32::MAX);
+        if body_len > MAX_FRAME {
             return Err(FrameError::Length(size));
         }
-        let mut frame = Vec::with_capacity(body.len() + size_of::<u32>());
-        frame.extend_from_slice(&size.to_be_bytes());
-        frame.extend_from_slice(&body);
+        if let Some(prefix) = frame.first_chunk_mut() {
+            *prefix = size.to_be_bytes();
+        }
         Ok(frame)
     }
 

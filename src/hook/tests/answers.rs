@@ -108,7 +108,7 @@ fn the_hook_prints_a_good_line_and_nothing_else() {
     for (name, reply, expected) in cases {
         let once = server(reply);
         let got =
-            offer::decide(once.as_server(), &args(&["ann@contoso.com", "1900000000", "ssh-rsa", "AAAA"]));
+            offer::decide(once.as_server(), args(&["ann@contoso.com", "1900000000", "ssh-rsa", "AAAA"]));
         assert_eq!(got, expected, "{name}");
         let Some(Message::Offer(asked)) = once.question() else { panic!("{name}: no OFFER came") };
         assert_eq!((asked.user.as_str(), asked.uid), ("ann@contoso.com", 1_900_000_000));
@@ -121,7 +121,7 @@ fn the_hook_prints_a_good_line_and_nothing_else() {
 fn a_key_too_long_is_sent_as_its_length() {
     for (size, sent) in [(65_535, 65_535), (65_536, 0), (120_000, 0)] {
         let once = server(frame(&Message::None));
-        let got = offer::decide(once.as_server(), &args(&["a@b", "1", "ssh-rsa", &"A".repeat(size)]));
+        let got = offer::decide(once.as_server(), args(&["a@b", "1", "ssh-rsa", &"A".repeat(size)]));
         assert_eq!(got, Outcome::Silent);
         let Some(Message::Offer(asked)) = once.question() else { panic!("no OFFER came") };
         assert_eq!((asked.key.len(), asked.key_len), (sent, u32::try_from(size).unwrap()));
@@ -146,21 +146,21 @@ fn names_outside_sshd_s_match_pattern_are_passed_over_without_a_connection() {
         assert_eq!(is_for_us(name), ours, "{name}");
         // Nobody listens there: only a name that is not ours ends well.
         let expected = if ours { Outcome::Fail } else { Outcome::Silent };
-        assert_eq!(offer::decide(nowhere(), &args(&[name, "1", "ssh-rsa", "AAAA"])), expected, "{name}");
+        assert_eq!(offer::decide(nowhere(), args(&[name, "1", "ssh-rsa", "AAAA"])), expected, "{name}");
     }
 }
 
 #[test]
 fn calls_that_sshd_does_not_make_are_refused() {
     for list in [&[][..], &["a@b"], &["a@b", "1", "ssh-rsa"], &["a@b", "1", "ssh-rsa", "AAAA", "x"]] {
-        assert_eq!(offer::decide(nowhere(), &args(list)), Outcome::Usage);
+        assert_eq!(offer::decide(nowhere(), args(list)), Outcome::Usage);
     }
     let refused = |list: Vec<OsString>| {
         // A server that would say yes: the refusal must come before it is asked.
         let path = fresh_path();
         let listener = UnixListener::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let got = offer::decide(Server { path: &path, owner: own_uid() }, &list);
+        let got = offer::decide(Server { path: &path, owner: own_uid() }, list.clone());
         let asked = listener.accept().is_ok_and(|(mut stream, _)| {
             stream.set_nonblocking(false).unwrap();
             read_frame(&mut stream).is_ok()
@@ -197,7 +197,7 @@ fn calls_that_sshd_does_not_make_are_refused() {
 fn uids_above_int_max_are_passed_on_as_they_are() {
     for uid in ["2147483648", "4294967294", "4294967295"] {
         let once = server(frame(&Message::None));
-        offer::decide(once.as_server(), &args(&["a@b", uid, "ssh-rsa", "AAAA"]));
+        offer::decide(once.as_server(), args(&["a@b", uid, "ssh-rsa", "AAAA"]));
         let Some(Message::Offer(asked)) = once.question() else { panic!("no OFFER came") };
         assert_eq!(asked.uid.to_string(), uid);
     }
