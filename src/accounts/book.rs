@@ -1,0 +1,319 @@
+//! The account book: one record per person, one file for all, replaced whole.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use nightlatch_model::{Account, LoginName, MAX_ACCOUNTS, ObjectId, Snapshot, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::uids::UidOverrides;
+use crate::store::{StoreError, read_capped, replace_file};
+
+/// The largest account book, in bytes.
+const MAX_BOOK_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Why the book could not be opened or written.
+#[derive(Debug, Error)]
+pub enum AccountError {
+    /// The file itself.
+    #[error("the account book cannot be kept")]
+    Store(#[source] StoreError),
+    /// Not what we wrote.
+    #[error("the account book `{path}` is damaged; restore it from a backup, or move it away and every uid is bound anew")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// No room left.
+    #[error("the account book holds {MAX_ACCOUNTS} people; remove some with care: a uid must never be reused")]
+    Full,
+}
+
+/// One person in the book.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// The tenant.
+    pub tid: TenantId,
+    /// The person.
+    pub oid: ObjectId,
+    /// The uid, for good.
+    pub uid: u32,
+    /// The name at the last yes, or the new one after a rename.
+    pub name: LoginName,
+    /// Administrator at the last yes.
+    pub admin: bool,
+    /// Until when the account is unlocked.
+    pub unlocked_until: Option<Timestamp>,
+}
+
+/// The book, with the file behind it and the snapshot in front of it.
+pub struct Accounts {
+    tenant: TenantId,
+    domains: Vec<String>,
+    shell: String,
+    overrides: UidOverrides,
+    book: PathBuf,
+    snapshot: PathBuf,
+    people: HashMap<ObjectId, Bound>,
+}
+
+impl Accounts {
+    /// Opens the book and writes the snapshot once, so that userdbd can answer.
+    ///
+    /// # Errors
+    /// A damaged book is never replaced by an empty one.
+    pub fn open(
+        tenant: TenantId,
+        domains: Vec<String>,
+        shell: String,
+        overrides: UidOverrides,
+        book: PathBuf,
+        snapshot: PathBuf,
+    ) -> Result<Self, AccountError> {
+        let bytes = read_capped(&book, MAX_BOOK_BYTES).map_err(AccountError::Store)?;
+        let people: Vec<Bound> = match bytes {
+            None => Vec::new(),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|cause| AccountError::Damaged { path: book.clone(), cause })?,
+        };
+        let people = people.into_iter().map(|person| (person.oid, person)).collect();
+        let accounts = Self { tenant, domains, shell, overrides, book, snapshot, people };
+        accounts.write_snapshot()?;
+        Ok(accounts)
+    }
+
+    /// The tenant whose people these are.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The uid that userdbd answers for this name now: what sshd must be holding.
+    #[must_use]
+    pub fn uid_for(&self, name: &LoginName) -> u32 {
+        self.by_name(name).map_or_else(|| self.overrides.uid(self.tenant, name), |person| person.uid)
+    }
+
+    /// The uid that the name has by itself, whoever was let in under it.
+    #[must_use]
+    pub fn computed_uid(&self, name: &LoginName) -> u32 {
+        self.overrides.uid(self.tenant, name)
+    }
+
+    /// The person behind an object id.
+    #[must_use]
+    pub fn by_oid(&self, oid: ObjectId) -> Option<&Bound> {
+        self.people.get(&oid)
+    }
+
+    /// The person who holds a name.
+    #[must_use]
+    pub fn by_name(&self, name: &LoginName) -> Option<&Bound> {
+        self.people.values().find(|person| person.name == *name)
+    }
+
+    /// The person who holds a uid.
+    #[must_use]
+    pub fn by_uid(&self, uid: u32) -> Option<&Bound> {
+        self.people.values().find(|person| person.uid == uid)
+    }
+
+    /// Lets a person in: binds the uid durably at the first time, unlocks the account, and
+    /// renames the snapshot into place. Only after this may the yes leave the daemon.
+    ///
+    /// # Errors
+    /// Nothing was promised: the caller must refuse.
+    pub fn unlock(
+        &mut self,
+        oid: ObjectId,
+        name: &LoginName,
+        admin: bool,
+        until: Timestamp,
+    ) -> Result<(), AccountError> {
+        let uid = self.people.get(&oid).map_or_else(|| self.uid_for(name), |person| person.uid);
+        let before = self.people.get(&oid).cloned();
+        if before.is_none() && self.people.len() >= MAX_ACCOUNTS {
+            return Err(AccountError::Full);
+        }
+        let person =
+            Bound { tid: self.tenant, oid, uid, name: name.clone(), admin, unlocked_until: Some(until) };
+        if before.as_ref() == Some(&person) {
+            return Ok(());
+        }
+        // What must survive a crash is the binding; when the unlocking ends may be lost.
+        let durable = before.as_ref().is_none_or(|old| old.uid != person.uid || old.name != person.name);
+        self.people.insert(oid, person);
+        self.write(durable).inspect_err(|_| {
+            match before {
+                Some(old) => self.people.insert(oid, old),
+                None => self.people.remove(&oid),
+            };
+        })
+    }
+
+    /// Locks a person's account at once and takes the admin group away. True when it was open.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be renamed into place; the account is locked in memory.
+    pub fn lock(&mut self, oid: ObjectId) -> Result<bool, AccountError> {
+        let Some(person) = self.people.get_mut(&oid) else { return Ok(false) };
+        if person.unlocked_until.is_none() && !person.admin {
+            return Ok(false);
+        }
+        person.unlocked_until = None;
+        person.admin = false;
+        self.write(false).map(|()| true)
+    }
+
+    /// Takes the admin group away and leaves the account open. True when it was an administrator's.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be renamed into place.
+    pub fn demote(&mut self, oid: ObjectId) -> Result<bool, AccountError> {
+        let Some(person) = self.people.get_mut(&oid).filter(|person| person.admin) else { return Ok(false) };
+        person.admin = false;
+        self.write(false).map(|()| true)
+    }
+
+    /// Carries a renamed person's uid over to the new name: the next look-up of that name
+    /// answers with it. The old name answers like one never seen.
+    ///
+    /// # Errors
+    /// When the book cannot be written.
+    pub fn rename(&mut self, oid: ObjectId, name: &LoginName) -> Result<(), AccountError> {
+        if let Some(person) = self.people.get_mut(&oid) {
+            person.name = name.clone();
+            person.unlocked_until = None;
+            self.write(true)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, durable: bool) -> Result<(), AccountError> {
+        let mut people: Vec<&Bound> = self.people.values().collect();
+        people.sort_by_key(|person| person.uid);
+        let bytes = serde_json::to_vec(&people)
+            .map_err(|cause| AccountError::Damaged { path: self.book.clone(), cause })?;
+        replace_file(&self.book, &bytes, 0o600, durable).map_err(AccountError::Store)?;
+        self.write_snapshot()
+    }
+
+    fn write_snapshot(&self) -> Result<(), AccountError> {
+        let mut accounts: Vec<Account> = self
+            .people
+            .values()
+            .map(|person| Account {
+                name: person.name.clone(),
+                uid: person.uid,
+                admin: person.admin,
+                unlocked_until: person.unlocked_until,
+            })
+            .collect();
+        for (name, uid) in self.overrides.iter() {
+            if self.by_name(name).is_none() && self.by_uid(uid).is_none() {
+                accounts.push(Account { name: name.clone(), uid, admin: false, unlocked_until: None });
+            }
+        }
+        accounts.sort_by_key(|account| account.uid);
+        let snapshot = Snapshot {
+            version: 1,
+            tenant: self.tenant,
+            domains: self.domains.clone(),
+            shell: self.shell.clone(),
+            accounts,
+        };
+        let bytes = serde_json::to_vec(&snapshot)
+            .map_err(|cause| AccountError::Damaged { path: self.snapshot.clone(), cause })?;
+        // It lies on a tmpfs: there is nothing to sync.
+        replace_file(&self.snapshot, &bytes, 0o644, false).map_err(AccountError::Store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_model::uid_of;
+
+    fn tenant() -> TenantId {
+        "11111111-2222-3333-4444-555555555555".parse().unwrap()
+    }
+
+    fn oid(n: u8) -> ObjectId {
+        format!("00000000-0000-0000-0000-0000000000{n:02x}").parse().unwrap()
+    }
+
+    fn open(folder: &tempfile::TempDir, overrides: UidOverrides) -> Accounts {
+        let path = |name| folder.path().join(name);
+        Accounts::open(tenant(), vec![], "/bin/sh".into(), overrides, path("book"), path("snapshot")).unwrap()
+    }
+
+    fn snapshot(folder: &tempfile::TempDir) -> Snapshot {
+        serde_json::from_slice(&std::fs::read(folder.path().join("snapshot")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_uid_is_bound_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let alice = LoginName::parse("alice@contoso.com").unwrap();
+        let mut accounts = open(&folder, UidOverrides::default());
+        accounts.unlock(oid(1), &alice, true, Timestamp(100)).unwrap();
+        assert!(snapshot(&folder).accounts[0].admin);
+        assert!(accounts.lock(oid(1)).unwrap());
+        assert!(!accounts.lock(oid(1)).unwrap());
+        let locked = snapshot(&folder);
+        assert_eq!(locked.accounts[0].unlocked_until, None);
+        assert!(!locked.accounts[0].admin);
+        assert_eq!(locked.check(|_| false), Ok(()));
+        let again = open(&folder, UidOverrides::default());
+        assert_eq!(again.by_oid(oid(1)).unwrap().uid, uid_of(tenant(), &alice));
+    }
+
+    #[test]
+    fn a_renamed_person_keeps_the_uid() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = LoginName::parse("alice@contoso.com").unwrap();
+        let new = LoginName::parse("alice.smith@contoso.com").unwrap();
+        let mut accounts = open(&folder, UidOverrides::default());
+        accounts.unlock(oid(1), &old, false, Timestamp(100)).unwrap();
+        let uid = accounts.uid_for(&old);
+        accounts.rename(oid(1), &new).unwrap();
+        assert_eq!(accounts.uid_for(&new), uid);
+        assert_eq!(snapshot(&folder).accounts[0].name, new);
+        // The old name is computed again; its uid is still alice's, so nobody else gets in by it.
+        assert_eq!(accounts.by_uid(accounts.uid_for(&old)).unwrap().oid, oid(1));
+    }
+
+    #[test]
+    fn an_override_settles_a_collision() {
+        let folder = tempfile::tempdir().unwrap();
+        let bob = LoginName::parse("bob@contoso.com").unwrap();
+        let uid = nightlatch_model::UID_LOW + 7;
+        let overrides = UidOverrides::new([(bob.clone(), uid)]).unwrap();
+        let accounts = open(&folder, overrides);
+        assert_eq!(accounts.uid_for(&bob), uid);
+        assert_eq!(snapshot(&folder).accounts[0].uid, uid);
+        assert!(UidOverrides::new([(bob, 0)]).is_err());
+    }
+
+    #[test]
+    fn a_damaged_book_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("book"), "[{").unwrap();
+        let path = |name| folder.path().join(name);
+        let opened = Accounts::open(
+            tenant(),
+            vec![],
+            "/bin/sh".into(),
+            UidOverrides::default(),
+            path("book"),
+            path("snapshot"),
+        );
+        assert!(matches!(opened, Err(AccountError::Damaged { .. })));
+        assert_eq!(std::fs::read(path("book")).unwrap(), b"[{");
+    }
+}

@@ -1,0 +1,237 @@
+//! Start and stop. The order matters: logging, listeners, configuration, facts, then ready.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::User;
+use thiserror::Error;
+use tokio::net::UnixListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tracing::{error, info, warn};
+
+use super::admin::v1::StatusRow;
+use super::admin::v1::admin_server::AdminServer;
+use super::admin::{AdminService, MAX_ADMIN_MESSAGE_BYTES};
+use super::gate::{Gate, LocalFacts};
+use super::refresh::{LocalFiles, restore_keys, watch_files};
+use super::roles;
+use super::servers::{Door, serve};
+use super::settings::{Settings, SettingsError};
+use super::{azure_facts, ca_keys};
+use crate::accounts::{AccountError, Accounts};
+use crate::clock::Clock;
+use crate::config::{ConfigError, load};
+use crate::store::{StoreError, check_folder};
+use crate::sys::{ListenerError, Peer};
+use crate::telemetry::Recorder;
+
+/// The user that runs the hook.
+const HOOK_USER: &str = "nightlatch-hook";
+/// The most streams and connections on the admin socket.
+const MAX_ADMIN_STREAMS: u32 = 16;
+/// How long an admin call may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Where the daemon's files are.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Its drop-ins.
+    pub drop_ins: PathBuf,
+    /// What survives a restart.
+    pub state: PathBuf,
+    /// The snapshot for userdbd.
+    pub snapshot: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            config: "/etc/nightlatch/nightlatch.toml".into(),
+            drop_ins: "/etc/nightlatch/conf.d".into(),
+            state: "/var/lib/nightlatch".into(),
+            snapshot: "/run/nightlatch/accounts/snapshot.json".into(),
+        }
+    }
+}
+
+/// Why the daemon does not run.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// It would own the node.
+    #[error("nightlatchd must not run as root; start it through systemd (nightlatchd.service)")]
+    Root,
+    /// Not started by systemd.
+    #[error(transparent)]
+    Listeners(#[from] ListenerError),
+    /// A configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration as a whole.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// The account book.
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
+    /// Asking Azure cannot be set up.
+    #[error("roles cannot be asked: {0}")]
+    Roles(String),
+    /// A system user is missing.
+    #[error("the user `{0}` does not exist; run `systemd-sysusers`")]
+    NoUser(&'static str),
+    /// The operating system refused.
+    #[error("cannot {0}")]
+    Os(&'static str, #[source] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it does not run; the words say what to do.
+pub fn run(paths: &Paths) -> Result<(), DaemonError> {
+    if nix::unistd::geteuid().is_root() {
+        return Err(DaemonError::Root);
+    }
+    let listeners = crate::sys::named_listeners()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .map_err(|cause| DaemonError::Os("start the runtime", cause))?;
+    runtime.block_on(start(paths, listeners))
+}
+
+async fn start(
+    paths: &Paths,
+    mut listeners: std::collections::HashMap<String, std::os::unix::net::UnixListener>,
+) -> Result<(), DaemonError> {
+    let clock = Clock::System;
+    check_folder(&paths.state)?;
+    let loaded = load(&paths.config, &paths.drop_ins)?;
+    let machine = azure_facts::find_out(&loaded.config).await;
+    let settings = Settings::resolve(loaded.config, &machine)?;
+    let hook_uid = uid_of(HOOK_USER)?;
+    let kept_keys = paths.state.join("ca-keys.json");
+    let mut facts = LocalFacts { trust: restore_keys(&kept_keys, settings.ca_grace, &clock), ..LocalFacts::default() };
+    let mut files = LocalFiles::new(&settings);
+    files.refresh(&mut facts, &clock);
+    let accounts = Accounts::open(
+        settings.tenant,
+        settings.domains.clone(),
+        settings.shell.clone(),
+        settings.overrides.clone(),
+        paths.state.join("accounts.json"),
+        paths.snapshot.clone(),
+    )?;
+    let roles = roles::connect(&settings, &clock).map_err(DaemonError::Roles)?;
+    let recorder = Recorder::start(paths.state.join("decisions.jsonl"), clock.clone())
+        .map_err(|cause| DaemonError::Os("start the recorder", cause))?;
+    let gate = Arc::new(Gate::new(settings.gate(), clock, facts, accounts, roles, recorder));
+
+    tokio::spawn(watch_files(files, Arc::clone(&gate)));
+    tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
+    for (name, door, uid) in [("hook", Door::Hook, hook_uid), ("account", Door::Account, 0)] {
+        let Some(listener) = listeners.remove(name) else { return Err(ListenerError::None.into()) };
+        tokio::spawn(serve(door, adopt(listener)?, uid, Arc::clone(&gate)));
+    }
+    if let Some(listener) = listeners.remove("admin") {
+        let status = status_rows(&settings, Arc::clone(&gate));
+        tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(Arc::clone(&gate), status)));
+    }
+    info!(
+        "ready: tenant {}, {:?}, roles from {:?}, scopes {:?}",
+        settings.tenant, settings.mode, settings.roles_from, settings.scopes
+    );
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::spawn(kick_watchdog());
+    wait_for_the_end().await
+}
+
+fn adopt(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, DaemonError> {
+    listener.set_nonblocking(true).map_err(|cause| DaemonError::Os("use a listening socket", cause))?;
+    UnixListener::from_std(listener).map_err(|cause| DaemonError::Os("use a listening socket", cause))
+}
+
+fn uid_of(name: &'static str) -> Result<u32, DaemonError> {
+    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw()).ok_or(DaemonError::NoUser(name))
+}
+
+async fn serve_admin(listener: UnixListener, service: AdminService) {
+    let service = AdminServer::new(service)
+        .max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_ADMIN_MESSAGE_BYTES);
+    let only_root = UnixListenerStream::new(listener).filter(|accepted| match accepted {
+        // An accept that failed must not end the server (tonic CVE-2024-47609): it is left out.
+        Err(cause) => {
+            warn!("accepting on admin failed: {cause}");
+            false
+        }
+        Ok(stream) => match Peer::of(stream).and_then(|peer| peer.require(0)) {
+            Ok(()) => true,
+            Err(refused) => {
+                warn!("admin: {refused}");
+                false
+            }
+        },
+    });
+    let served = Server::builder()
+        .max_concurrent_streams(MAX_ADMIN_STREAMS)
+        .concurrency_limit_per_connection(4)
+        .timeout(ADMIN_TIMEOUT)
+        .add_service(service)
+        .serve_with_incoming(only_root)
+        .await;
+    if let Err(cause) = served {
+        error!("the admin socket is no longer served: {cause}");
+    }
+}
+
+fn status_rows(settings: &Settings, gate: Arc<Gate>) -> super::admin::StatusSource {
+    let settings = settings.clone();
+    Box::new(move || {
+        let row = |part: &str, state: &str, detail: String| StatusRow { part: part.into(), state: state.into(), detail };
+        let now = gate.clock().now();
+        let keys = gate.with_facts(|facts| facts.trust.kept());
+        let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
+        let trust = if keys.is_empty() { "down" } else { "ok" };
+        vec![
+            row("mode", "ok", format!("{:?}", settings.mode).to_lowercase()),
+            row("tenant", "ok", settings.tenant.to_string()),
+            row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
+            row("certificate authorities", trust, format!("{} keys, oldest seen {oldest} s ago", keys.len())),
+            row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
+        ]
+    })
+}
+
+async fn kick_watchdog() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut tick = tokio::time::interval(limit / 3);
+    loop {
+        tick.tick().await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+}
+
+async fn wait_for_the_end() -> Result<(), DaemonError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let os = |cause| DaemonError::Os("watch for signals", cause);
+    let mut terminate = signal(SignalKind::terminate()).map_err(os)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(os)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    info!("stopped");
+    Ok(())
+}
+

@@ -1,0 +1,575 @@
+//! The two questions: may this certificate be offered (hook), may this person enter (account)?
+//!
+//! Here the pure rooms meet the facts: the gate gathers, `login::admit` and `policy::judge`
+//! decide, the gate acts. A yes leaves only after the account is bound and unlocked on disk.
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use nightlatch_model::{Answer, LoginName, ObjectId, Reason, TenantId, Timestamp};
+use nightlatch_policy::{
+    Facts, Judgement, LoginRequest, Outcome as RuleOutcome, RoleAnswer, Rules, Scope, Service, Step, UidFact,
+    UnknownCause, Verdict, judge,
+};
+use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Offer};
+use tracing::error;
+
+use crate::accounts::Accounts;
+use crate::clock::Clock;
+use crate::login::{
+    AdmitRules, Admission, Admitted, Call, IdentityMap, Known, LocalNames, Limiter, Monitors, Offered, Revocations,
+    TrustStore, admit, clean, correlation_id,
+};
+use crate::telemetry::{Outcome, Record, Recorder, StepRecord};
+
+/// The longest wait for Azure whatever LoginGraceTime is: the PAM helper ends itself at 10 s.
+pub const MAX_UPSTREAM_WAIT: Duration = Duration::from_secs(9);
+/// Refused offers of one login name that are recorded at once; beyond it one in a second.
+const RECORDED_REFUSALS: u32 = 30;
+/// Decisions for one client address at once; then [`SOURCE_PER_SECOND`].
+const SOURCE_BURST: u32 = 200;
+/// Decisions for one client address in a second: more than one node's sshd can ask for.
+const SOURCE_PER_SECOND: f64 = 50.0;
+
+/// Whoever answers which right a person has.
+pub trait AskRoles: Send + Sync {
+    /// Asks within `wait`; an answer that is late is UNKNOWN.
+    fn ask<'a>(
+        &'a self,
+        tenant: TenantId,
+        oid: ObjectId,
+        wait: Duration,
+    ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>>;
+}
+
+/// What the node knows by itself; the refresher replaces parts of it.
+#[derive(Debug, Default)]
+pub struct LocalFacts {
+    /// Keys of certificate authorities.
+    pub trust: TrustStore,
+    /// What was taken back.
+    pub revoked: Revocations,
+    /// Names in /etc/passwd.
+    pub local: LocalNames,
+    /// The administrator's table of people.
+    pub map: IdentityMap,
+}
+
+/// How the gate is set up.
+pub struct GateSettings {
+    /// For the hook's question.
+    pub admit: AdmitRules,
+    /// For the account question.
+    pub rules: Rules,
+    /// A quarter of LoginGraceTime, at most [`MAX_UPSTREAM_WAIT`].
+    pub wait: Duration,
+    /// Where a missing role is best assigned.
+    pub scope: Option<Scope>,
+    /// Whether certificate-level reasons are shown by keyboard-interactive.
+    pub interactive_reason: bool,
+}
+
+struct Limits {
+    refused: Limiter<String>,
+    source: Limiter<String>,
+}
+
+/// The decider.
+pub struct Gate {
+    settings: GateSettings,
+    clock: Clock,
+    facts: RwLock<LocalFacts>,
+    monitors: Mutex<Monitors>,
+    accounts: Mutex<Accounts>,
+    limits: Mutex<Limits>,
+    roles: Arc<dyn AskRoles>,
+    recorder: Recorder,
+}
+
+/// A finished decision: what to answer and what to keep.
+pub struct Decided {
+    /// The frame for the helper.
+    pub answer: Message,
+    /// What is kept.
+    pub record: Record,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere must not lock everybody out; the values behind are replaced whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gate {
+    /// A gate over these facts.
+    #[must_use]
+    pub fn new(
+        settings: GateSettings,
+        clock: Clock,
+        facts: LocalFacts,
+        accounts: Accounts,
+        roles: Arc<dyn AskRoles>,
+        recorder: Recorder,
+    ) -> Self {
+        let limits =
+            Limits { refused: Limiter::new(RECORDED_REFUSALS, 1.0), source: Limiter::new(SOURCE_BURST, SOURCE_PER_SECOND) };
+        Self {
+            settings,
+            clock,
+            facts: RwLock::new(facts),
+            monitors: Mutex::default(),
+            accounts: Mutex::new(accounts),
+            limits: Mutex::new(limits),
+            roles,
+            recorder,
+        }
+    }
+
+    /// The clock that the gate judges by.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The records of decisions.
+    #[must_use]
+    pub const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Changes what the node knows by itself.
+    pub fn with_facts<T>(&self, change: impl FnOnce(&mut LocalFacts) -> T) -> T {
+        change(&mut self.facts.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn new_correlation() -> String {
+        let mut random = [0_u8; 8];
+        // Without randomness the ids repeat; the decision stands all the same.
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        correlation_id(random)
+    }
+
+    fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let known = Known { trust: &facts.trust, revoked: &facts.revoked, local: &facts.local, map: &facts.map };
+        admit(offered, &self.settings.admit, known, now)
+    }
+
+    /// The hook's question. No network, no write, no wait. An admitted person's roles are asked
+    /// in the background, so that the answer is there when PAM wants it.
+    pub fn offer(self: &Arc<Self>, offer: &Offer) -> Message {
+        let now = self.clock.now();
+        let boot = self.clock.boot();
+        let key_len = usize::try_from(offer.key_len).unwrap_or(usize::MAX);
+        let offered = Offered { user: &offer.user, key_type: &offer.key_type, key: &offer.key, key_len };
+        let mut admission = self.admission(offered, now);
+        let Some(monitor) = offer.parents.first().copied() else {
+            // Without its monitor no decision could ever be joined to this call.
+            admission.result = Err(Reason::Internal);
+            self.record_offer(offer, &admission, Self::new_correlation(), now, true);
+            return Message::None;
+        };
+        let (correlation, first) = {
+            let mut monitors = lock(&self.monitors);
+            let known = monitors.correlation(monitor).map(str::to_owned);
+            let first = known.is_none();
+            let correlation = known.unwrap_or_else(Self::new_correlation);
+            let call = Call {
+                user: offer.user.clone(),
+                held_uid: offer.uid,
+                result: admission.result.clone(),
+                steps: admission.steps.clone(),
+                correlation: correlation.clone(),
+            };
+            if monitors.record(monitor, call, boot).is_err() {
+                admission.result = Err(Reason::RateLimited);
+            }
+            (correlation, first)
+        };
+        self.record_offer(offer, &admission, correlation, now, first);
+        match admission.result {
+            Err(_) => Message::None,
+            Ok(admitted) => {
+                self.warm(&admitted);
+                Message::Line(admitted.line)
+            }
+        }
+    }
+
+    fn warm(self: &Arc<Self>, admitted: &Admitted) {
+        if let (Some(oid), Ok(runtime)) = (admitted.oid, tokio::runtime::Handle::try_current()) {
+            let gate = Arc::clone(self);
+            let tid = admitted.tid;
+            runtime.spawn(async move { gate.roles.ask(tid, oid, gate.settings.wait).await });
+        }
+    }
+
+    fn record_offer(&self, offer: &Offer, admission: &Admission, correlation: String, now: Timestamp, first: bool) {
+        let refused = admission.result.as_ref().err().copied();
+        let worth = match refused {
+            None => first,
+            Some(_) => lock(&self.limits).refused.take(offer.user.clone(), self.clock.boot()),
+        };
+        if !worth {
+            return;
+        }
+        let admitted = admission.result.as_ref().ok();
+        self.recorder.record(Record {
+            correlation,
+            at: now,
+            service: "hook".into(),
+            user: clean(&offer.user),
+            outcome: refused.map_or(Outcome::Admit, outcome_of),
+            reason: refused.map(|reason| reason.word().to_owned()),
+            text: refused.map_or_else(String::new, |reason| reason.text().to_owned()),
+            hint: refused.map_or_else(String::new, |reason| reason.cure().to_owned()),
+            steps: admission.steps.iter().map(step_record).collect(),
+            oid: admitted.and_then(|admitted| admitted.oid).map(|oid| oid.to_string()),
+            certificate: admitted.map(|admitted| format!("serial {} key id {}", admitted.serial, admitted.key_id)),
+            rhost: None,
+            until: None,
+            admin: false,
+        });
+    }
+
+    /// The account question: the decision. Records it.
+    pub async fn account(&self, account: &Account) -> Message {
+        let decided = self.decide(account).await;
+        self.recorder.record(decided.record);
+        decided.answer
+    }
+
+    async fn decide(&self, account: &Account) -> Decided {
+        let boot = self.clock.boot();
+        let service = Service::from_pam(&account.service);
+        let row = lock(&self.monitors).find(&account.parents, boot).map(|(_, row)| row.clone());
+        let correlation = row.as_ref().map_or_else(Self::new_correlation, |row| row.correlation.clone());
+        let case = Case::new(account, correlation, self.clock.now());
+        let Ok(name) = LoginName::parse(&account.user) else {
+            return case.refuse(Reason::NameNotAllowed, vec![]);
+        };
+        if !lock(&self.limits).source.take(account.rhost.clone(), boot) {
+            return case.refuse(Reason::RateLimited, vec![]);
+        }
+        let credential = match service {
+            Service::Sudo => self.sudo_credential(&name, account.loginuid),
+            Service::Ssh | Service::Other => Credential::of_login(row.as_ref(), &name),
+        };
+        let roles = match credential.identity {
+            Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait).await,
+            None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
+        };
+        let now = self.clock.now();
+        let steps = credential.steps.clone();
+        let judgement = self.judge(service, &name, &credential, roles, now);
+        match &judgement.verdict {
+            Verdict::Permit(permit) => {
+                let Some((_, oid)) = credential.identity else { return case.refuse(Reason::Internal, steps) };
+                let (until, admin) = (permit.until(), permit.admin());
+                // For sudo the account is open already; only the group may change.
+                let unlocked = lock(&self.accounts).unlock(oid, &name, admin, until);
+                if let Err(cause) = unlocked {
+                    error!("{} refused although permitted: {cause}: {:?}", name, std::error::Error::source(&cause));
+                    return case.refuse(Reason::Internal, steps);
+                }
+                case.permit(steps, &judgement, oid, until, admin)
+            }
+            Verdict::Denial(denial) => {
+                if let Some((_, oid)) = credential.identity {
+                    self.take_back(oid, &name, denial.reason());
+                }
+                case.deny(steps, &judgement, credential.identity.map(|(_, oid)| oid))
+            }
+        }
+    }
+
+    fn judge(
+        &self,
+        service: Service,
+        name: &LoginName,
+        credential: &Credential,
+        roles: RoleAnswer,
+        now: Timestamp,
+    ) -> Judgement {
+        let uid = self.uid_fact(name, credential);
+        let facts = Facts {
+            admitted: credential.admitted,
+            tenant: credential.identity.map(|(tid, _)| tid).or(credential.tenant),
+            identity: credential.identity,
+            guest: None,
+            credential_end: credential.ends,
+            uid,
+            roles,
+            scope: self.settings.scope.clone(),
+        };
+        judge(&LoginRequest { service, name: name.clone() }, &facts, &self.settings.rules, now)
+    }
+
+    fn uid_fact(&self, name: &LoginName, credential: &Credential) -> UidFact {
+        let accounts = lock(&self.accounts);
+        let oid = credential.identity.map(|(_, oid)| oid);
+        UidFact {
+            held: credential.held,
+            expected: accounts.computed_uid(name),
+            owner: credential.held.and_then(|uid| accounts.by_uid(uid)).map(|person| person.oid),
+            bound_uid: oid.and_then(|oid| accounts.by_oid(oid)).map(|person| person.uid),
+            name_owner: accounts.by_name(name).map(|person| person.oid),
+        }
+    }
+
+    /// Who runs sudo: somebody who was let in and whose account is still open.
+    fn sudo_credential(&self, name: &LoginName, loginuid: u32) -> Credential {
+        let accounts = lock(&self.accounts);
+        let Some(person) = accounts.by_name(name) else { return Credential::default() };
+        let open = person.unlocked_until.is_some_and(|until| until > self.clock.now());
+        // The audit uid tells from whose login this process descends, when it tells anything.
+        let held = if loginuid == NO_LOGINUID || !nightlatch_model::is_our_uid(loginuid) { person.uid } else { loginuid };
+        Credential {
+            admitted: open,
+            tenant: Some(person.tid),
+            identity: Some((person.tid, person.oid)),
+            ends: person.unlocked_until,
+            held: Some(held),
+            steps: vec![],
+        }
+    }
+
+    /// What a definite no changes at once; what could not be found out changes nothing.
+    fn take_back(&self, oid: ObjectId, name: &LoginName, reason: Reason) {
+        let mut accounts = lock(&self.accounts);
+        let changed = match reason {
+            Reason::Renamed => accounts.rename(oid, name).map(|()| true),
+            Reason::NoVmRole | Reason::DenyAssignment | Reason::PimNotActive | Reason::ConditionalRole => {
+                accounts.lock(oid)
+            }
+            Reason::NoAdminRole => accounts.demote(oid),
+            _ => Ok(false),
+        };
+        if let Err(cause) = changed {
+            error!("the account of {name} could not be locked: {cause}: {:?}", std::error::Error::source(&cause));
+        }
+    }
+
+    /// What the keyboard-interactive fallback may show: only what can be read from the
+    /// certificate itself, since whoever asks has proven nothing.
+    #[must_use]
+    pub fn auth_text(&self, auth: &Auth) -> String {
+        if !self.settings.interactive_reason {
+            return String::new();
+        }
+        let boot = self.clock.boot();
+        let monitors = lock(&self.monitors);
+        let Some((_, row)) = monitors.find(&auth.parents, boot) else { return String::new() };
+        match row.refused {
+            Some(
+                reason @ (Reason::CertExpired
+                | Reason::CertNotYetValid
+                | Reason::CaUnknown
+                | Reason::WrongPrincipal
+                | Reason::TenantMismatch),
+            ) => format!("{}\n{}\nref {}", reason.text(), reason.cure(), row.correlation),
+            _ => String::new(),
+        }
+    }
+
+    /// Judges without doing: nothing is bound, unlocked or locked.
+    pub async fn explain(&self, user: &str, certificate: Option<(&str, &str)>, service: &str) -> Record {
+        let now = self.clock.now();
+        let account = Account {
+            user: clean(user),
+            service: service.to_owned(),
+            rhost: String::new(),
+            tty: String::new(),
+            loginuid: NO_LOGINUID,
+            parents: vec![],
+        };
+        let case = Case::new(&account, Self::new_correlation(), now);
+        let Ok(name) = LoginName::parse(user) else { return case.refuse(Reason::NameNotAllowed, vec![]).record };
+        let credential = match certificate {
+            Some((key_type, key)) => {
+                let admission = self.admission(Offered { user, key_type, key, key_len: key.len() }, now);
+                match admission.result {
+                    Err(reason) => return case.refuse(reason, admission.steps).record,
+                    Ok(admitted) => {
+                        let held = lock(&self.accounts).uid_for(&name);
+                        Credential::of_admitted(&admitted, held, admission.steps)
+                    }
+                }
+            }
+            None => self.known_person(&name, now),
+        };
+        let roles = match credential.identity {
+            Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait).await,
+            None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
+        };
+        let judgement = self.judge(Service::from_pam(service), &name, &credential, roles, now);
+        let oid = credential.identity.map(|(_, oid)| oid);
+        match &judgement.verdict {
+            Verdict::Permit(permit) => match oid {
+                Some(oid) => case.permit(credential.steps, &judgement, oid, permit.until(), permit.admin()).record,
+                None => case.refuse(Reason::Internal, credential.steps).record,
+            },
+            Verdict::Denial(_) => case.deny(credential.steps, &judgement, oid).record,
+        }
+    }
+
+    /// Without a certificate: who holds the name here, or in the administrator's table.
+    fn known_person(&self, name: &LoginName, now: Timestamp) -> Credential {
+        let accounts = lock(&self.accounts);
+        let mapped = self.facts.read().unwrap_or_else(PoisonError::into_inner).map.get(name);
+        let oid = accounts.by_name(name).map(|person| person.oid).or(mapped);
+        Credential {
+            admitted: true,
+            tenant: Some(accounts.tenant()),
+            identity: oid.map(|oid| (accounts.tenant(), oid)),
+            // As if a fresh certificate had been shown.
+            ends: Some(now.plus(3_600)),
+            held: Some(accounts.uid_for(name)),
+            steps: vec![],
+        }
+    }
+}
+
+/// What stands behind a question: proven at login, remembered for sudo.
+#[derive(Default)]
+struct Credential {
+    admitted: bool,
+    tenant: Option<TenantId>,
+    identity: Option<(TenantId, ObjectId)>,
+    ends: Option<Timestamp>,
+    held: Option<u32>,
+    steps: Vec<Step>,
+}
+
+impl Credential {
+    /// The certificate of the last hook call of this connection, for this very name.
+    fn of_login(row: Option<&crate::login::LastCall>, name: &LoginName) -> Self {
+        match row {
+            Some(row) if row.user == name.as_str() => match &row.admitted {
+                Some(admitted) => Self::of_admitted(admitted, row.held_uid, row.steps.clone()),
+                None => Self { steps: row.steps.clone(), ..Self::default() },
+            },
+            _ => Self::default(),
+        }
+    }
+
+    fn of_admitted(admitted: &Admitted, held: u32, steps: Vec<Step>) -> Self {
+        Self {
+            admitted: true,
+            tenant: Some(admitted.tid),
+            identity: admitted.oid.map(|oid| (admitted.tid, oid)),
+            ends: Some(admitted.ends),
+            held: Some(held),
+            steps,
+        }
+    }
+}
+
+/// One question on its way to an answer and a record.
+struct Case {
+    correlation: String,
+    at: Timestamp,
+    service: String,
+    user: String,
+    rhost: Option<String>,
+}
+
+impl Case {
+    fn new(account: &Account, correlation: String, at: Timestamp) -> Self {
+        Self {
+            correlation,
+            at,
+            service: clean(&account.service),
+            user: clean(&account.user),
+            rhost: (!account.rhost.is_empty()).then(|| clean(&account.rhost)),
+        }
+    }
+
+    fn record(self, steps: Vec<Step>, judged: &[Step], oid: Option<ObjectId>) -> Record {
+        Record {
+            correlation: self.correlation,
+            at: self.at,
+            service: self.service,
+            user: self.user,
+            outcome: Outcome::Unknown,
+            reason: None,
+            text: String::new(),
+            hint: String::new(),
+            steps: steps.iter().chain(judged).map(step_record).collect(),
+            oid: oid.map(|oid| oid.to_string()),
+            certificate: None,
+            rhost: self.rhost,
+            until: None,
+            admin: false,
+        }
+    }
+
+    fn refuse(self, reason: Reason, steps: Vec<Step>) -> Decided {
+        self.refused(reason, reason.text().to_owned(), reason.cure().to_owned(), steps, &[], None)
+    }
+
+    fn deny(self, steps: Vec<Step>, judgement: &Judgement, oid: Option<ObjectId>) -> Decided {
+        let (reason, text, hint) = match &judgement.verdict {
+            Verdict::Denial(denial) => (denial.reason(), denial.text().to_owned(), denial.hint().to_owned()),
+            Verdict::Permit(_) => {
+                (Reason::Internal, Reason::Internal.text().to_owned(), Reason::Internal.cure().to_owned())
+            }
+        };
+        self.refused(reason, text, hint, steps, &judgement.steps, oid)
+    }
+
+    fn refused(
+        self,
+        reason: Reason,
+        text: String,
+        hint: String,
+        steps: Vec<Step>,
+        judged: &[Step],
+        oid: Option<ObjectId>,
+    ) -> Decided {
+        let shown = format!("{text}\n{hint}\nreason {reason}, ref {}", self.correlation);
+        let mut record = self.record(steps, judged, oid);
+        record.outcome = outcome_of(reason);
+        record.reason = Some(reason.word().to_owned());
+        (record.text, record.hint) = (text, hint);
+        Decided { answer: Message::Deny { code: reason.word().to_owned(), text: shown }, record }
+    }
+
+    fn permit(
+        self,
+        steps: Vec<Step>,
+        judgement: &Judgement,
+        oid: ObjectId,
+        until: Timestamp,
+        admin: bool,
+    ) -> Decided {
+        let mut record = self.record(steps, &judgement.steps, Some(oid));
+        record.outcome = Outcome::Permit;
+        (record.until, record.admin) = (Some(until), admin);
+        Decided { answer: Message::Permit { until: until.0, admin }, record }
+    }
+}
+
+const fn outcome_of(reason: Reason) -> Outcome {
+    match reason.answer() {
+        Answer::Denial => Outcome::Denial,
+        Answer::Unknown => Outcome::Unknown,
+    }
+}
+
+fn step_record(step: &Step) -> StepRecord {
+    let (outcome, reason) = match step.outcome {
+        RuleOutcome::Pass => ("pass", None),
+        RuleOutcome::Fail(reason) => ("fail", Some(reason.word().to_owned())),
+        RuleOutcome::Skip => ("skip", None),
+    };
+    StepRecord { rule: step.rule.to_owned(), input: step.input.clone(), outcome: outcome.to_owned(), reason }
+}
+
+/// A permit's longest life, for [`Rules::max_session`]; none when zero or negative.
+#[must_use]
+pub(super) fn max_session(seconds: i64) -> Option<NonZeroU32> {
+    u32::try_from(seconds).ok().and_then(NonZeroU32::new)
+}

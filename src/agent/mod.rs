@@ -1,0 +1,17 @@
+//! The daemon put together: configuration, facts, sockets, start and stop. Here services meet;
+//! nothing here decides.
+
+pub mod admin;
+mod azure_facts;
+mod ca_keys;
+mod daemon;
+mod gate;
+mod refresh;
+mod roles;
+mod servers;
+mod settings;
+
+pub use daemon::{DaemonError, Paths, run};
+pub use gate::{AskRoles, Decided, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
+pub use servers::{Door, serve};
+pub use settings::{Machine, Settings, SettingsError};

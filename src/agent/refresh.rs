@@ -1,0 +1,142 @@
+//! Keeps what the node knows by itself fresh: pinned keys, revocations, the table of people, the
+//! local accounts. A file that turns bad keeps its last good content, and says so once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_sshcert::PublicKey;
+use tracing::{info, warn};
+
+use super::gate::{Gate, LocalFacts};
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::config::CaSource;
+use crate::login::{
+    IdentityMap, KeptKey, KeySource, LocalNames, MAX_MAP_BYTES, MAX_TRUST_FILE_BYTES, Revocations, TrustStore,
+    parse_ca_file,
+};
+use crate::store::{read_capped, replace_file};
+
+/// How often the local files are looked at.
+pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(2);
+/// The largest /etc/passwd that is read, in bytes.
+const MAX_PASSWD_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The local files, with what was last seen of them.
+pub(super) struct LocalFiles {
+    paths: [PathBuf; 4],
+    seen: [Option<Stamp>; 4],
+    pinned: bool,
+}
+
+type Stamp = (u64, u64, i64, i64, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()))
+}
+
+impl LocalFiles {
+    /// The files that these settings name.
+    #[must_use]
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            paths: [
+                settings.ca_file.clone(),
+                settings.revoked_file.clone(),
+                settings.map_file.clone(),
+                PathBuf::from("/etc/passwd"),
+            ],
+            seen: [None; 4],
+            pinned: settings.ca_sources.contains(&CaSource::File),
+        }
+    }
+
+    /// Reads what changed since the last time into `facts`.
+    pub(super) fn refresh(&mut self, facts: &mut LocalFacts, clock: &Clock) {
+        let now = clock.now();
+        let limits = [MAX_TRUST_FILE_BYTES, MAX_TRUST_FILE_BYTES, MAX_MAP_BYTES, MAX_PASSWD_BYTES];
+        for (at, (path, limit)) in self.paths.iter().zip(limits).enumerate() {
+            let fresh = stamp(path);
+            let Some(seen) = self.seen.get_mut(at) else { continue };
+            if *seen == fresh && fresh.is_some() {
+                continue;
+            }
+            let first = seen.is_none();
+            *seen = fresh;
+            if fresh.is_none() && first && at != 3 {
+                continue;
+            }
+            let text = match read_capped(path, limit) {
+                Ok(bytes) => String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default(),
+                Err(cause) => {
+                    warn!("{cause}; what was read before stays: {:?}", std::error::Error::source(&cause));
+                    continue;
+                }
+            };
+            let shown = path.display();
+            let bad = |line: usize| warn!("`{shown}` line {line} is not understood; what was read before stays");
+            match at {
+                0 if !self.pinned => {}
+                0 => match parse_ca_file(&text) {
+                    Ok(keys) => {
+                        info!("{} pinned CA keys from `{shown}`", keys.len());
+                        facts.trust.merge(KeySource::File, keys, now);
+                    }
+                    Err(line) => bad(line),
+                },
+                1 => match Revocations::parse(&text) {
+                    Ok(revoked) => facts.revoked = revoked,
+                    Err(line) => bad(line),
+                },
+                2 => match IdentityMap::parse(&text) {
+                    Ok(map) => facts.map = map,
+                    Err(cause) => warn!("`{shown}`: {cause}; what was read before stays"),
+                },
+                _ => facts.local = LocalNames::from_passwd(&text),
+            }
+        }
+    }
+}
+
+/// Looks at the local files for as long as the daemon runs.
+pub(super) async fn watch_files(mut files: LocalFiles, gate: Arc<Gate>) {
+    loop {
+        tokio::time::sleep(FILE_INTERVAL).await;
+        let clock = gate.clock().clone();
+        gate.with_facts(|facts| files.refresh(facts, &clock));
+    }
+}
+
+/// Merges a list that a metadata service gave, and keeps it over a restart.
+pub(super) fn merge_keys(gate: &Gate, source: KeySource, listed: Vec<PublicKey>, kept: &Path) {
+    if listed.is_empty() {
+        return;
+    }
+    let now = gate.clock().now();
+    let (changed, keys) = gate.with_facts(|facts| (facts.trust.merge(source, listed, now), facts.trust.kept()));
+    if changed {
+        info!("the keys of {source:?} changed; {} CA keys are believed", keys.len());
+    }
+    let Ok(bytes) = serde_json::to_vec(&keys) else { return };
+    if let Err(cause) = replace_file(kept, &bytes, 0o600, changed) {
+        warn!("the CA keys will not survive a restart: {cause}: {:?}", std::error::Error::source(&cause));
+    }
+}
+
+/// The store as the last run left it.
+#[must_use]
+pub(super) fn restore_keys(kept: &Path, grace: i64, clock: &Clock) -> TrustStore {
+    let mut trust = TrustStore::new(grace);
+    match read_capped(kept, MAX_TRUST_FILE_BYTES) {
+        Ok(Some(bytes)) => match serde_json::from_slice::<Vec<KeptKey>>(&bytes) {
+            Ok(keys) => trust.restore(keys, clock.now()),
+            Err(cause) => warn!("`{}` is damaged and ignored: {cause}", kept.display()),
+        },
+        Ok(None) => {}
+        Err(cause) => warn!("{cause}: {:?}", std::error::Error::source(&cause)),
+    }
+    trust
+}

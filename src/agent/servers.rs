@@ -1,0 +1,103 @@
+//! The accept loops of hook.sock and account.sock: one frame in, one frame out, then closed.
+//!
+//! Nothing that a peer does ends a loop or holds another peer up: connections are bounded in
+//! number and in time, and a failed accept is waited out.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_wire::{FrameError, MAX_FRAME, Message, UNSUPPORTED, frame_len};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::gate::Gate;
+use crate::sys::Peer;
+
+/// The most connections that are answered at once on one socket.
+const MAX_CONNECTIONS: usize = 512;
+/// How long a peer may take to send its frame. Our hook sends it in one write.
+const READ_LIMIT: Duration = Duration::from_secs(2);
+/// How long the answer may take to leave.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
+/// The pause after a failed accept, when descriptors or memory ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Which questions a socket takes. One socket, one caller, one verb set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Only offers, only from the hook's user.
+    Hook,
+    /// Only account and auth, only from root.
+    Account,
+}
+
+/// Serves a socket until the task is dropped.
+pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move {
+                    if let Err(cause) = answer(door, stream, uid, &gate).await {
+                        debug!("{door:?}: {cause}");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(cause) => {
+                warn!("accepting on {door:?} failed, trying again: {cause}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(door: Door, mut stream: UnixStream, uid: u32, gate: &Arc<Gate>) -> io::Result<()> {
+    let peer = Peer::of(&stream).map_err(io::Error::other)?;
+    if let Err(refused) = peer.require(uid) {
+        warn!("{door:?}: {refused}");
+        return Ok(());
+    }
+    let body = timeout(READ_LIMIT, read_body(&mut stream)).await??;
+    let reply = match Message::decode(&body) {
+        Ok(question) => reply(door, &question, gate).await,
+        Err(FrameError::Version(_) | FrameError::Verb(_)) => Message::Err(UNSUPPORTED.into()),
+        Err(cause) => {
+            warn!("{door:?}: a frame that cannot be read: {cause}");
+            Message::Err("malformed".into())
+        }
+    };
+    let bytes = reply.encode().map_err(|cause| io::Error::other(cause.to_string()))?;
+    timeout(WRITE_LIMIT, stream.write_all(&bytes)).await?
+}
+
+async fn read_body(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut prefix = [0_u8; 4];
+    stream.read_exact(&mut prefix).await?;
+    let len = frame_len(prefix).map_err(|cause| io::Error::other(cause.to_string()))?;
+    debug_assert!(len <= MAX_FRAME);
+    let mut body = vec![0_u8; len];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+async fn reply(door: Door, question: &Message, gate: &Arc<Gate>) -> Message {
+    match (door, question) {
+        (Door::Hook, Message::Offer(offer)) => gate.offer(offer),
+        (Door::Account, Message::Account(account)) => {
+            // In a task of its own: a helper that goes away does not cancel a decision half-way.
+            let gate = Arc::clone(gate);
+            let account = account.clone();
+            let decided = tokio::spawn(async move { gate.account(&account).await }).await;
+            decided.unwrap_or_else(|_| Message::Err("internal".into()))
+        }
+        (Door::Account, Message::Auth(auth)) => Message::Text(gate.auth_text(auth)),
+        _ => Message::Err(UNSUPPORTED.into()),
+    }
+}

@@ -1,0 +1,282 @@
+//! From the configuration and the machine to what the daemon works with. Each value says where
+//! it came from, so that `config show --effective` and `status` can.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nightlatch_model::TenantId;
+use nightlatch_policy::{ActionSet, Rules, Scope, ScopeKind};
+use nightlatch_wire::line::LineOptions;
+use thiserror::Error;
+
+use super::gate::{GateSettings, MAX_UPSTREAM_WAIT, max_session};
+use crate::accounts::UidOverrides;
+use crate::config::{CaSource, Cloud, Config, Kind, Mode, RoleBackEnd, RoleScope, Span};
+use crate::login::{AdmitRules, Extensions};
+
+/// The longest life of a certificate when nothing is configured.
+const DEFAULT_MAX_LIFETIME: Span = Span(4 * 3_600);
+/// How long an unlisted CA key stays believed when nothing is configured.
+const DEFAULT_CA_GRACE: Span = Span(72 * 3_600);
+/// LoginGraceTime when nothing is configured: what AKS sets.
+const DEFAULT_LOGIN_GRACE: Span = Span(60);
+
+/// Why the daemon cannot start with this configuration.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// No tenant anywhere.
+    #[error("no tenant: set `tenant = \"…\"` in /etc/nightlatch/nightlatch.toml; neither azure.json nor IMDS names one")]
+    NoTenant,
+    /// An ARM id that is none.
+    #[error("`{key}` is not an ARM resource id: {value}")]
+    BadScope {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// An override outside our uids.
+    #[error("`login.uid_overrides`: the uid of `{0}` is outside Nightlatch's range")]
+    BadOverride(String),
+    /// Nowhere to ask about.
+    #[error("`login.roles_from` needs `node.resource_id` or `node.cluster_id`: neither IMDS nor the configuration names one")]
+    NoScope,
+    /// A domain that no login name can have.
+    #[error("`login.domains`: `{0}` is not a lower-case DNS domain")]
+    BadDomain(String),
+}
+
+/// What the machine says about itself: azure.json and IMDS. All of it may be missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The tenant.
+    pub tenant: Option<TenantId>,
+    /// The cloud, as `az` spells it.
+    pub cloud: Option<Cloud>,
+    /// The machine's ARM id.
+    pub resource_id: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// The client id of the identity that may ask.
+    pub client_id: Option<String>,
+    /// The kind, when the machine gives it away.
+    pub kind: Option<Kind>,
+}
+
+/// Everything, resolved.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The cloud; never `Auto`.
+    pub cloud: Cloud,
+    /// Observe or enforce.
+    pub mode: Mode,
+    /// The kind of machine; never `Auto`.
+    pub kind: Kind,
+    /// Where roles count, in order.
+    pub scopes: Vec<(ScopeKind, Scope)>,
+    /// What counts as user and as administrator.
+    pub actions: ActionSet,
+    /// Who is asked.
+    pub roles_from: RoleBackEnd,
+    /// For `roles_from = "file"`.
+    pub roles_file: PathBuf,
+    /// The region, for the PDP's host.
+    pub region: Option<String>,
+    /// The identity that asks.
+    pub client_id: Option<String>,
+    /// Where CA keys come from.
+    pub ca_sources: Vec<CaSource>,
+    /// Pinned CA keys.
+    pub ca_file: PathBuf,
+    /// How long an unlisted key stays believed, in seconds.
+    pub ca_grace: i64,
+    /// What was taken back.
+    pub revoked_file: PathBuf,
+    /// The table of people.
+    pub map_file: PathBuf,
+    /// The domains that are answered.
+    pub domains: Vec<String>,
+    /// The shell.
+    pub shell: String,
+    /// Uids that settle collisions.
+    pub overrides: UidOverrides,
+    /// Whether the proxy variables are honoured.
+    pub proxy_from_env: bool,
+    config: Config,
+}
+
+impl Settings {
+    /// Lays the configuration over what the machine says.
+    ///
+    /// # Errors
+    /// The first thing that is missing or wrong.
+    pub fn resolve(config: Config, machine: &Machine) -> Result<Self, SettingsError> {
+        let tenant = config.tenant.or(machine.tenant).ok_or(SettingsError::NoTenant)?;
+        let cloud = match config.cloud {
+            None | Some(Cloud::Auto) => machine.cloud.unwrap_or(Cloud::AzureCloud),
+            Some(cloud) => cloud,
+        };
+        let kind = match config.node.kind {
+            None | Some(Kind::Auto) => machine.kind.unwrap_or(Kind::Plain),
+            Some(kind) => kind,
+        };
+        let actions = actions(&config, kind);
+        let roles_from = config.login.roles_from.unwrap_or(RoleBackEnd::Pdp);
+        let scopes = scopes(&config, machine)?;
+        if scopes.is_empty() && roles_from != RoleBackEnd::File {
+            return Err(SettingsError::NoScope);
+        }
+        let domains = config.login.domains.clone().unwrap_or_default();
+        let odd = |domain: &&String| nightlatch_model::LoginName::parse(&format!("a@{domain}")).is_err();
+        if let Some(domain) = domains.iter().find(odd) {
+            return Err(SettingsError::BadDomain(domain.clone()));
+        }
+        let overrides = UidOverrides::new(config.login.uid_overrides.clone())
+            .map_err(|name| SettingsError::BadOverride(name.to_string()))?;
+        let path = |set: &Option<PathBuf>, default: &str| set.clone().unwrap_or_else(|| PathBuf::from(default));
+        Ok(Self {
+            tenant,
+            cloud,
+            mode: config.mode.unwrap_or(Mode::Observe),
+            kind,
+            scopes,
+            actions,
+            roles_from,
+            roles_file: path(&config.login.roles_file, "/etc/nightlatch/roles.toml"),
+            region: given(config.node.region.as_deref()).or_else(|| machine.region.clone()),
+            client_id: given(config.node.client_id.as_deref()).or_else(|| machine.client_id.clone()),
+            ca_sources: config
+                .trust
+                .ca
+                .clone()
+                .unwrap_or_else(|| vec![CaSource::Imds, CaSource::Himds, CaSource::File]),
+            ca_file: path(&config.trust.ca_file, "/etc/nightlatch/ca.pub"),
+            ca_grace: config.trust.ca_grace.unwrap_or(DEFAULT_CA_GRACE).0,
+            revoked_file: path(&config.trust.revoked_file, "/etc/nightlatch/revoked"),
+            map_file: path(&config.identity.map_file, "/etc/nightlatch/identities.toml"),
+            domains,
+            shell: config.login.shell.clone().unwrap_or_else(|| "/bin/bash".into()),
+            overrides,
+            proxy_from_env: config.network.proxy.as_deref() != Some("none"),
+            config,
+        })
+    }
+
+    /// What the gate works with.
+    #[must_use]
+    pub fn gate(&self) -> GateSettings {
+        let grace = self.config.login.login_grace_time.unwrap_or(DEFAULT_LOGIN_GRACE).0;
+        let quarter = Duration::from_secs(u64::try_from(grace / 4).unwrap_or(0).max(1));
+        let identity = &self.config.identity;
+        let defaults = Extensions::default();
+        GateSettings {
+            admit: AdmitRules {
+                tenant: self.tenant,
+                domains: self.domains.clone(),
+                max_lifetime: self.config.trust.max_lifetime.unwrap_or(DEFAULT_MAX_LIFETIME).0,
+                extensions: Extensions {
+                    oid: identity.oid_extension.clone().unwrap_or(defaults.oid),
+                    tid: identity.tid_extension.clone().unwrap_or(defaults.tid),
+                },
+                options: LineOptions {
+                    port_forwarding: self.config.login.port_forwarding.unwrap_or(false),
+                    ..LineOptions::default()
+                },
+            },
+            rules: Rules {
+                tenant: self.tenant,
+                domains: self.domains.clone(),
+                guests: true,
+                max_session: max_session(0),
+            },
+            wait: quarter.min(MAX_UPSTREAM_WAIT),
+            scope: self.scopes.last().map(|(_, scope)| scope.clone()),
+            interactive_reason: self.config.login.interactive_reason.unwrap_or(false),
+        }
+    }
+}
+
+fn given(value: Option<&str>) -> Option<String> {
+    value.filter(|value| *value != "auto").map(str::to_owned)
+}
+
+fn actions(config: &Config, kind: Kind) -> ActionSet {
+    let built_in = match kind {
+        Kind::ArcVm | Kind::AksArc => ActionSet::arc(),
+        Kind::Auto | Kind::Aks | Kind::Vm | Kind::Plain => ActionSet::azure(),
+    };
+    ActionSet {
+        user: config.login.user_actions.clone().unwrap_or(built_in.user),
+        admin: config.login.admin_actions.clone().unwrap_or(built_in.admin),
+    }
+}
+
+fn scopes(config: &Config, machine: &Machine) -> Result<Vec<(ScopeKind, Scope)>, SettingsError> {
+    let wanted =
+        config.login.role_scopes.clone().unwrap_or_else(|| vec![RoleScope::Node, RoleScope::Cluster]);
+    let node = given(config.node.resource_id.as_deref()).or_else(|| machine.resource_id.clone());
+    let cluster = given(config.node.cluster_id.as_deref());
+    let mut scopes = Vec::new();
+    for scope in wanted {
+        let (kind, key, value) = match scope {
+            RoleScope::Node => (ScopeKind::Node, "node.resource_id", &node),
+            RoleScope::Cluster => (ScopeKind::Cluster, "node.cluster_id", &cluster),
+        };
+        if let Some(value) = value {
+            let parsed =
+                Scope::parse(value).map_err(|_| SettingsError::BadScope { key, value: value.clone() })?;
+            scopes.push((kind, parsed));
+        }
+    }
+    Ok(scopes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/MC_x/providers/Microsoft.Compute/virtualMachineScaleSets/v/virtualMachines/0";
+
+    fn machine() -> Machine {
+        Machine {
+            tenant: "11111111-2222-3333-4444-555555555555".parse().ok(),
+            cloud: Some(Cloud::AzureUSGovernment),
+            resource_id: Some(NODE.into()),
+            region: Some("eastus".into()),
+            client_id: None,
+            kind: Some(Kind::Aks),
+        }
+    }
+
+    #[test]
+    fn on_azure_no_file_is_needed_and_observing_is_the_default() {
+        let settings = Settings::resolve(Config::default(), &machine()).unwrap();
+        assert_eq!(settings.mode, Mode::Observe);
+        assert_eq!(settings.cloud, Cloud::AzureUSGovernment);
+        assert_eq!(settings.roles_from, RoleBackEnd::Pdp);
+        assert_eq!(settings.scopes.len(), 1);
+        assert_eq!(settings.gate().wait, MAX_UPSTREAM_WAIT);
+    }
+
+    /// Vault CVE-2024-7594 and its kin: nothing that decides who may log in has a permissive default.
+    #[test]
+    fn past_bug_row_26_without_a_tenant_or_a_scope_it_does_not_start() {
+        let resolve = |config, machine| Settings::resolve(config, &machine).unwrap_err();
+        assert_eq!(resolve(Config::default(), Machine::default()), SettingsError::NoTenant);
+        let nowhere = Machine { resource_id: None, ..machine() };
+        assert_eq!(resolve(Config::default(), nowhere), SettingsError::NoScope);
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_named() {
+        let mut config = Config::default();
+        config.node.cluster_id = Some("my-cluster".into());
+        let refused = Settings::resolve(config, &machine()).unwrap_err();
+        assert!(refused.to_string().contains("node.cluster_id"), "{refused}");
+        let mut config = Config::default();
+        config.login.domains = Some(vec!["Contoso.com".into()]);
+        assert!(matches!(Settings::resolve(config, &machine()), Err(SettingsError::BadDomain(_))));
+    }
+}

@@ -1,0 +1,14 @@
+//! The configuration: one file and its drop-ins, every key optional, unknown keys refused with
+//! their line. Where each value came from is kept, so that `config show --effective` can say it.
+//!
+//! Only root-owned files are read; the environment never changes what is decided.
+
+mod duration;
+mod file;
+mod load;
+
+pub use duration::Span;
+pub use file::{
+    CaSource, Cloud, Config, Identity, Kind, Login, Mode, Network, Node, RoleBackEnd, RoleScope, Trust,
+};
+pub use load::{ConfigError, Loaded, Origin, load};

@@ -1,0 +1,22 @@
+//! The ssh decision: what may be offered, who stands behind it, and which connection it was.
+//!
+//! Everything here is computed from what is handed in. The agent brings keys, files, time and
+//! the answers of Azure; this room never fetches, never writes, and never lets anybody in alone.
+
+mod admit;
+mod correlation;
+mod identity;
+mod limits;
+mod local;
+mod monitors;
+mod trust;
+
+pub use admit::{AdmitRules, Admission, Admitted, Known, Offered, admit, clean, reason_of};
+pub use correlation::correlation_id;
+pub use identity::{Extensions, IdentityMap, MAX_MAP_BYTES};
+pub use limits::Limiter;
+pub use local::LocalNames;
+pub use monitors::{Call, LastCall, Monitors, TableFull};
+pub use trust::{
+    Authority, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore, TrustedKey, parse_ca_file,
+};

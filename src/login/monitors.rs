@@ -1,0 +1,190 @@
+//! What the hook was last asked on each connection, so that PAM account judges the certificate
+//! that sshd verified.
+//!
+//! sshd runs the hook right before it checks a signature, so the *last* call of a monitor is the
+//! one that was proven. Rows are keyed by (pid, start time) of the monitor: a reused pid is
+//! another key. The table is bounded and filled by strangers: when it is full, new rows are
+//! refused, never old ones evicted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use nightlatch_model::Reason;
+use nightlatch_policy::Step;
+use nightlatch_wire::Parent;
+
+use super::admit::Admitted;
+
+/// How long a row is kept after its last hook call: longer than any LoginGraceTime in use.
+const ROW_LIFE: Duration = Duration::from_secs(600);
+/// The most connections that may be between hook and account at a time.
+const MAX_ROWS: usize = 4_096;
+/// The most hook calls that one connection may make: MaxAuthTries, twice, and then some.
+const MAX_CALLS: u32 = 64;
+
+/// The last hook call of one connection.
+#[derive(Clone, Debug)]
+pub struct LastCall {
+    /// The login name as sshd gave it.
+    pub user: String,
+    /// The uid that sshd holds (`%U`).
+    pub held_uid: u32,
+    /// The certificate, when it was admitted; a later refused call takes it away.
+    pub admitted: Option<Admitted>,
+    /// The correlation id that all calls of this connection share.
+    pub correlation: String,
+    /// Every rule of the last admission, for the record of the decision.
+    pub steps: Vec<Step>,
+    /// Why the last certificate was refused, if one was.
+    pub refused: Option<Reason>,
+    calls: u32,
+    at: Duration,
+}
+
+/// The rows of all connections that are between hook and account.
+#[derive(Debug, Default)]
+pub struct Monitors {
+    rows: HashMap<Parent, LastCall>,
+    swept: Duration,
+}
+
+/// One call of the hook, judged.
+#[derive(Debug)]
+pub struct Call {
+    /// The login name as sshd gave it.
+    pub user: String,
+    /// The uid that sshd holds (`%U`).
+    pub held_uid: u32,
+    /// What came of it.
+    pub result: Result<Box<Admitted>, Reason>,
+    /// Every rule that was looked at.
+    pub steps: Vec<Step>,
+    /// The id of the connection.
+    pub correlation: String,
+}
+
+/// Why a hook call was not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFull {
+    /// Too many connections at once.
+    Rows,
+    /// Too many calls on this connection.
+    Calls,
+}
+
+impl Monitors {
+    /// The correlation id of a connection, when it has called before.
+    #[must_use]
+    pub fn correlation(&self, monitor: Parent) -> Option<&str> {
+        self.rows.get(&monitor).map(|row| row.correlation.as_str())
+    }
+
+    /// Records a hook call; `boot` is the time since boot.
+    ///
+    /// # Errors
+    /// [`TableFull`]: the caller must not admit.
+    pub fn record(&mut self, monitor: Parent, call: Call, boot: Duration) -> Result<(), TableFull> {
+        if self.rows.len() >= MAX_ROWS || boot.saturating_sub(self.swept) > ROW_LIFE / 4 {
+            self.rows.retain(|_, row| boot.saturating_sub(row.at) < ROW_LIFE);
+            self.swept = boot;
+        }
+        let calls = self.rows.get(&monitor).map_or(0, |row| row.calls);
+        if calls >= MAX_CALLS {
+            // What was admitted before must not survive a call that nobody looked at.
+            self.rows.entry(monitor).and_modify(|row| row.admitted = None);
+            return Err(TableFull::Calls);
+        }
+        if calls == 0 && self.rows.len() >= MAX_ROWS {
+            return Err(TableFull::Rows);
+        }
+        // After a refused certificate clients offer the bare key; that must not hide the reason.
+        let earlier = self.rows.get(&monitor).and_then(|row| row.refused);
+        let (admitted, refused) = match call.result {
+            Ok(admitted) => (Some(*admitted), None),
+            Err(Reason::NotACertificate) => (None, earlier.or(Some(Reason::NotACertificate))),
+            Err(reason) => (None, Some(reason)),
+        };
+        let row = LastCall {
+            user: call.user,
+            held_uid: call.held_uid,
+            admitted,
+            correlation: call.correlation,
+            steps: call.steps,
+            refused,
+            calls: calls + 1,
+            at: boot,
+        };
+        self.rows.insert(monitor, row);
+        Ok(())
+    }
+
+    /// The last call of the connection that PAM's chain of parents belongs to: the nearest
+    /// parent with a row. Under keyboard-interactive PAM runs in a child of the monitor.
+    #[must_use]
+    pub fn find(&self, parents: &[Parent], boot: Duration) -> Option<(Parent, &LastCall)> {
+        parents.iter().find_map(|parent| {
+            let row = self.rows.get(parent)?;
+            (boot.saturating_sub(row.at) < ROW_LIFE).then_some((*parent, row))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn parent(pid: u32, start: u64) -> Parent {
+        Parent { pid, start }
+    }
+
+    fn call(monitors: &mut Monitors, monitor: Parent, boot: u64) -> Result<(), TableFull> {
+        refuse(monitors, monitor, Reason::NotACertificate, boot)
+    }
+
+    fn refuse(monitors: &mut Monitors, monitor: Parent, why: Reason, boot: u64) -> Result<(), TableFull> {
+        let call =
+            Call { user: "a@b.c".into(), held_uid: 7, result: Err(why), steps: vec![], correlation: "id".into() };
+        monitors.record(monitor, call, Duration::from_secs(boot))
+    }
+
+    #[test]
+    fn a_bare_key_does_not_hide_why_the_certificate_was_refused() {
+        let mut monitors = Monitors::default();
+        refuse(&mut monitors, parent(1, 1), Reason::CertExpired, 0).unwrap();
+        refuse(&mut monitors, parent(1, 1), Reason::NotACertificate, 0).unwrap();
+        let (_, row) = monitors.find(&[parent(1, 1)], Duration::ZERO).unwrap();
+        assert_eq!(row.refused, Some(Reason::CertExpired));
+    }
+
+    #[test]
+    fn the_join_takes_the_nearest_parent_with_a_row() {
+        let mut monitors = Monitors::default();
+        call(&mut monitors, parent(10, 1), 0).unwrap();
+        let boot = Duration::from_secs(1);
+        assert!(monitors.find(&[parent(11, 5), parent(10, 1)], boot).is_some());
+        // The same pid, started at another time, is another process.
+        assert!(monitors.find(&[parent(10, 2)], boot).is_none());
+        assert!(monitors.find(&[], boot).is_none());
+        assert!(monitors.find(&[parent(10, 1)], Duration::from_secs(601)).is_none());
+    }
+
+    #[test]
+    fn the_table_refuses_and_does_not_evict() {
+        let mut monitors = Monitors::default();
+        for pid in 0..4_096 {
+            call(&mut monitors, parent(pid, 1), 0).unwrap();
+        }
+        assert_eq!(call(&mut monitors, parent(9_999, 1), 1), Err(TableFull::Rows));
+        assert!(monitors.find(&[parent(0, 1)], Duration::from_secs(1)).is_some());
+        call(&mut monitors, parent(9_999, 1), 700).unwrap();
+    }
+
+    #[test]
+    fn one_connection_cannot_call_for_ever() {
+        let mut monitors = Monitors::default();
+        for _ in 0..64 {
+            call(&mut monitors, parent(1, 1), 0).unwrap();
+        }
+        assert_eq!(call(&mut monitors, parent(1, 1), 0), Err(TableFull::Calls));
+    }
+}

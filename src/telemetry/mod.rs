@@ -1,0 +1,11 @@
+//! What the daemon says to the journal, and that saying it never delays a decision.
+//!
+//! Records go through a bounded queue to one thread that alone writes to the journal and to the
+//! ring of decisions. When more come than a person can read, the rest is counted and the count
+//! is said once a second. A secret has no `Display` and cannot get here.
+
+mod journal;
+mod recorder;
+
+pub use journal::{log_chain, start_logging};
+pub use recorder::{Outcome, Record, Recorder, StepRecord, message_id};
