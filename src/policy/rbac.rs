@@ -166,6 +166,10 @@ fn right(
     wanted: &[String],
     now: Timestamp,
 ) -> Right {
+    if wanted.is_empty() {
+        // Where no action is accepted, not even a definition that was not found could matter.
+        return Right::Refused(Refused::NoAssignment);
+    }
     let denied = facts.denies.iter().filter(|deny| {
         deny.applies(principals, scope)
             && wanted.iter().any(|action| deny.permissions.iter().any(|p| p.holds(action)))
