@@ -33,7 +33,8 @@ const PACKAGES: [&str; 16] = [
 const IMAGE_SCRIPT: &str = include_str!("node/image.sh");
 
 /// Programs of the host that the world is built with; all are Essential in Debian and Ubuntu.
-const NEEDED: [&str; 8] = ["unshare", "nsenter", "mount", "tar", "chroot", "apt-get", "awk", "find"];
+const NEEDED: [&str; 9] =
+    ["unshare", "nsenter", "setpriv", "mount", "tar", "chroot", "apt-get", "awk", "find"];
 
 /// A finished node image.
 #[derive(Clone, Debug)]

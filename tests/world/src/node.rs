@@ -232,6 +232,17 @@ impl Node {
         self.write_file(path, &content, mode, "root:root")
     }
 
+    /// Makes the node's programs trust a certificate authority, as PEM text.
+    ///
+    /// # Errors
+    /// When the node's bundle cannot be written.
+    pub fn trust_ca(&self, pem: &str) -> Result<(), WorldError> {
+        let bundle = "/etc/ssl/certs/ca-certificates.crt";
+        let mut all = self.read_file(bundle)?;
+        all.extend_from_slice(format!("\n{}\n", pem.trim_end()).as_bytes());
+        self.write_file(bundle, &all, 0o644, "root:root")
+    }
+
     /// The content of a file in the node.
     ///
     /// # Errors

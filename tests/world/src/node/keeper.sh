@@ -9,7 +9,8 @@ folder=$2
 image=$3
 root_script=$4
 
-# A control group of its own keeps two nodes' systemds from meeting in the host's group tree.
+# A control group of its own keeps two nodes' systemds from meeting in the host's group tree. The node
+# dies with this script too, should somebody kill it (--pdeathsig).
 groups=$(awk '$3 == "cgroup2" || ($3 == "cgroup" && $4 ~ /name=systemd/) { print $2 }' /proc/self/mounts)
 for group in $groups; do
     mkdir "$group/$id"
@@ -20,7 +21,7 @@ done
     exec sh -c '
         id=$1; folder=$2; image=$3; root_script=$4; shift 4
         for group; do echo $$ >"$group/$id/cgroup.procs"; done
-        exec unshare --mount --pid --fork --kill-child=KILL --mount-proc --propagation private \
+        exec setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL --mount-proc --propagation private \
             sh -c "$root_script" root.sh "$id" "$folder" "$image"
     ' start "$id" "$folder" "$image" "$root_script" $groups
 ) </dev/null &
