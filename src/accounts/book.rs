@@ -20,7 +20,9 @@ pub enum AccountError {
     #[error("the account book cannot be kept")]
     Store(#[source] StoreError),
     /// Not what we wrote.
-    #[error("the account book `{path}` is damaged; restore it from a backup, or move it away and every uid is bound anew")]
+    #[error(
+        "the account book `{path}` is damaged; restore it from a backup, or move it away and every uid is bound anew"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -29,7 +31,9 @@ pub enum AccountError {
         cause: serde_json::Error,
     },
     /// No room left.
-    #[error("the account book holds {MAX_ACCOUNTS} people; remove some with care: a uid must never be reused")]
+    #[error(
+        "the account book holds {MAX_ACCOUNTS} people; remove some with care: a uid must never be reused"
+    )]
     Full,
 }
 

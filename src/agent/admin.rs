@@ -87,10 +87,13 @@ impl Admin for AdminService {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
         let record = match request.into_inner().question {
-            None => return Err(Status::invalid_argument("no question: a user or a correlation id is needed")),
+            None => {
+                return Err(Status::invalid_argument("no question: a user or a correlation id is needed"));
+            }
             Some(Question::Last(user)) => {
                 let user = LoginName::fold(&user).map_or(user, |name| name.as_str().to_owned());
-                self.last(&user).ok_or_else(|| Status::not_found(format!("no decision about `{user}` is kept")))?
+                self.last(&user)
+                    .ok_or_else(|| Status::not_found(format!("no decision about `{user}` is kept")))?
             }
             Some(Question::Correlation(id)) if id.len() < 4 => {
                 return Err(Status::invalid_argument("give at least four characters of the correlation id"));
@@ -100,7 +103,9 @@ impl Admin for AdminService {
                 .recorder()
                 .find(|record| record.correlation.starts_with(&id) && record.service != "hook")
                 .or_else(|| self.gate.recorder().find(|record| record.correlation.starts_with(&id)))
-                .ok_or_else(|| Status::not_found(format!("no decision with the correlation id `{id}` is kept")))?,
+                .ok_or_else(|| {
+                    Status::not_found(format!("no decision with the correlation id `{id}` is kept"))
+                })?,
             Some(Question::DryRun(dry_run)) => {
                 let certificate = dry_run.certificate.trim();
                 let certificate = match certificate.split_whitespace().collect::<Vec<_>>()[..] {

@@ -120,7 +120,8 @@ async fn start(
     let settings = Settings::resolve(loaded.config, &machine)?;
     let hook_uid = uid_of(HOOK_USER)?;
     let kept_keys = paths.state.join("ca-keys.json");
-    let mut facts = LocalFacts { trust: restore_keys(&kept_keys, settings.ca_grace, &clock), ..LocalFacts::default() };
+    let mut facts =
+        LocalFacts { trust: restore_keys(&kept_keys, settings.ca_grace, &clock), ..LocalFacts::default() };
     let mut files = LocalFiles::new(&settings);
     files.refresh(&mut facts, &clock);
     let accounts = Accounts::open(
@@ -197,7 +198,11 @@ async fn serve_admin(listener: UnixListener, service: AdminService) {
 fn status_rows(settings: &Settings, gate: Arc<Gate>) -> super::admin::StatusSource {
     let settings = settings.clone();
     Box::new(move || {
-        let row = |part: &str, state: &str, detail: String| StatusRow { part: part.into(), state: state.into(), detail };
+        let row = |part: &str, state: &str, detail: String| StatusRow {
+            part: part.into(),
+            state: state.into(),
+            detail,
+        };
         let now = gate.clock().now();
         let keys = gate.with_facts(|facts| facts.trust.kept());
         let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
@@ -234,4 +239,3 @@ async fn wait_for_the_end() -> Result<(), DaemonError> {
     info!("stopped");
     Ok(())
 }
-

@@ -20,8 +20,8 @@ use tracing::error;
 use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::login::{
-    AdmitRules, Admission, Admitted, Call, IdentityMap, Known, LocalNames, Limiter, Monitors, Offered, Revocations,
-    TrustStore, admit, clean, correlation_id,
+    Admission, AdmitRules, Admitted, Call, IdentityMap, Known, Limiter, LocalNames, Monitors, Offered,
+    Revocations, TrustStore, admit, clean, correlation_id,
 };
 use crate::telemetry::{Outcome, Record, Recorder, StepRecord};
 
@@ -113,8 +113,10 @@ impl Gate {
         roles: Arc<dyn AskRoles>,
         recorder: Recorder,
     ) -> Self {
-        let limits =
-            Limits { refused: Limiter::new(RECORDED_REFUSALS, 1.0), source: Limiter::new(SOURCE_BURST, SOURCE_PER_SECOND) };
+        let limits = Limits {
+            refused: Limiter::new(RECORDED_REFUSALS, 1.0),
+            source: Limiter::new(SOURCE_BURST, SOURCE_PER_SECOND),
+        };
         Self {
             settings,
             clock,
@@ -153,7 +155,8 @@ impl Gate {
 
     fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
         let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
-        let known = Known { trust: &facts.trust, revoked: &facts.revoked, local: &facts.local, map: &facts.map };
+        let known =
+            Known { trust: &facts.trust, revoked: &facts.revoked, local: &facts.local, map: &facts.map };
         admit(offered, &self.settings.admit, known, now)
     }
 
@@ -206,7 +209,14 @@ impl Gate {
         }
     }
 
-    fn record_offer(&self, offer: &Offer, admission: &Admission, correlation: String, now: Timestamp, first: bool) {
+    fn record_offer(
+        &self,
+        offer: &Offer,
+        admission: &Admission,
+        correlation: String,
+        now: Timestamp,
+        first: bool,
+    ) {
         let refused = admission.result.as_ref().err().copied();
         let worth = match refused {
             None => first,
@@ -227,7 +237,8 @@ impl Gate {
             hint: refused.map_or_else(String::new, |reason| reason.cure().to_owned()),
             steps: admission.steps.iter().map(step_record).collect(),
             oid: admitted.and_then(|admitted| admitted.oid).map(|oid| oid.to_string()),
-            certificate: admitted.map(|admitted| format!("serial {} key id {}", admitted.serial, admitted.key_id)),
+            certificate: admitted
+                .map(|admitted| format!("serial {} key id {}", admitted.serial, admitted.key_id)),
             rhost: None,
             until: None,
             admin: false,
@@ -271,7 +282,11 @@ impl Gate {
                 // For sudo the account is open already; only the group may change.
                 let unlocked = lock(&self.accounts).unlock(oid, &name, admin, until);
                 if let Err(cause) = unlocked {
-                    error!("{} refused although permitted: {cause}: {:?}", name, std::error::Error::source(&cause));
+                    error!(
+                        "{} refused although permitted: {cause}: {:?}",
+                        name,
+                        std::error::Error::source(&cause)
+                    );
                     return case.refuse(Reason::Internal, steps);
                 }
                 case.permit(steps, &judgement, oid, until, admin)
@@ -325,7 +340,11 @@ impl Gate {
         let Some(person) = accounts.by_name(name) else { return Credential::default() };
         let open = person.unlocked_until.is_some_and(|until| until > self.clock.now());
         // The audit uid tells from whose login this process descends, when it tells anything.
-        let held = if loginuid == NO_LOGINUID || !nightlatch_model::is_our_uid(loginuid) { person.uid } else { loginuid };
+        let held = if loginuid == NO_LOGINUID || !nightlatch_model::is_our_uid(loginuid) {
+            person.uid
+        } else {
+            loginuid
+        };
         Credential {
             admitted: open,
             tenant: Some(person.tid),
@@ -348,7 +367,10 @@ impl Gate {
             _ => Ok(false),
         };
         if let Err(cause) = changed {
-            error!("the account of {name} could not be locked: {cause}: {:?}", std::error::Error::source(&cause));
+            error!(
+                "the account of {name} could not be locked: {cause}: {:?}",
+                std::error::Error::source(&cause)
+            );
         }
     }
 
@@ -386,7 +408,9 @@ impl Gate {
             parents: vec![],
         };
         let case = Case::new(&account, Self::new_correlation(), now);
-        let Ok(name) = LoginName::parse(user) else { return case.refuse(Reason::NameNotAllowed, vec![]).record };
+        let Ok(name) = LoginName::parse(user) else {
+            return case.refuse(Reason::NameNotAllowed, vec![]).record;
+        };
         let credential = match certificate {
             Some((key_type, key)) => {
                 let admission = self.admission(Offered { user, key_type, key, key_len: key.len() }, now);
@@ -408,7 +432,9 @@ impl Gate {
         let oid = credential.identity.map(|(_, oid)| oid);
         match &judgement.verdict {
             Verdict::Permit(permit) => match oid {
-                Some(oid) => case.permit(credential.steps, &judgement, oid, permit.until(), permit.admin()).record,
+                Some(oid) => {
+                    case.permit(credential.steps, &judgement, oid, permit.until(), permit.admin()).record
+                }
                 None => case.refuse(Reason::Internal, credential.steps).record,
             },
             Verdict::Denial(_) => case.deny(credential.steps, &judgement, oid).record,

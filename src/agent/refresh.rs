@@ -13,8 +13,8 @@ use super::settings::Settings;
 use crate::clock::Clock;
 use crate::config::CaSource;
 use crate::login::{
-    IdentityMap, KeptKey, KeySource, LocalNames, MAX_MAP_BYTES, MAX_TRUST_FILE_BYTES, Revocations, TrustStore,
-    parse_ca_file,
+    IdentityMap, KeptKey, KeySource, LocalNames, MAX_MAP_BYTES, MAX_TRUST_FILE_BYTES, Revocations,
+    TrustStore, parse_ca_file,
 };
 use crate::store::{read_capped, replace_file};
 
@@ -77,7 +77,8 @@ impl LocalFiles {
                 }
             };
             let shown = path.display();
-            let bad = |line: usize| warn!("`{shown}` line {line} is not understood; what was read before stays");
+            let bad =
+                |line: usize| warn!("`{shown}` line {line} is not understood; what was read before stays");
             match at {
                 0 if !self.pinned => {}
                 0 => match parse_ca_file(&text) {
@@ -116,7 +117,8 @@ pub(super) fn merge_keys(gate: &Gate, source: KeySource, listed: Vec<PublicKey>,
         return;
     }
     let now = gate.clock().now();
-    let (changed, keys) = gate.with_facts(|facts| (facts.trust.merge(source, listed, now), facts.trust.kept()));
+    let (changed, keys) =
+        gate.with_facts(|facts| (facts.trust.merge(source, listed, now), facts.trust.kept()));
     if changed {
         info!("the keys of {source:?} changed; {} CA keys are believed", keys.len());
     }

@@ -25,7 +25,9 @@ const DEFAULT_LOGIN_GRACE: Span = Span(60);
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SettingsError {
     /// No tenant anywhere.
-    #[error("no tenant: set `tenant = \"…\"` in /etc/nightlatch/nightlatch.toml; neither azure.json nor IMDS names one")]
+    #[error(
+        "no tenant: set `tenant = \"…\"` in /etc/nightlatch/nightlatch.toml; neither azure.json nor IMDS names one"
+    )]
     NoTenant,
     /// An ARM id that is none.
     #[error("`{key}` is not an ARM resource id: {value}")]
@@ -39,7 +41,9 @@ pub enum SettingsError {
     #[error("`login.uid_overrides`: the uid of `{0}` is outside Nightlatch's range")]
     BadOverride(String),
     /// Nowhere to ask about.
-    #[error("`login.roles_from` needs `node.resource_id` or `node.cluster_id`: neither IMDS nor the configuration names one")]
+    #[error(
+        "`login.roles_from` needs `node.resource_id` or `node.cluster_id`: neither IMDS nor the configuration names one"
+    )]
     NoScope,
     /// A domain that no login name can have.
     #[error("`login.domains`: `{0}` is not a lower-case DNS domain")]
@@ -135,7 +139,8 @@ impl Settings {
         }
         let overrides = UidOverrides::new(config.login.uid_overrides.clone())
             .map_err(|name| SettingsError::BadOverride(name.to_string()))?;
-        let path = |set: &Option<PathBuf>, default: &str| set.clone().unwrap_or_else(|| PathBuf::from(default));
+        let path =
+            |set: &Option<PathBuf>, default: &str| set.clone().unwrap_or_else(|| PathBuf::from(default));
         Ok(Self {
             tenant,
             cloud,

@@ -8,7 +8,9 @@ fn main() -> ExitCode {
     if let Some(word) = std::env::args().nth(1) {
         #[expect(clippy::print_stderr, reason = "the only way to answer whoever typed it")]
         {
-            eprintln!("nightlatchd: `{word}` is not understood; it takes no arguments and is started by systemd");
+            eprintln!(
+                "nightlatchd: `{word}` is not understood; it takes no arguments and is started by systemd"
+            );
         }
         return ExitCode::from(2);
     }

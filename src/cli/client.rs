@@ -56,6 +56,8 @@ where
             .await
             .map_err(ClientError::Unreachable)?;
         let answer = question(AdminClient::new(channel)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| ClientError::Refused(status.message().to_owned()))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| ClientError::Refused(status.message().to_owned()))
     })
 }

@@ -40,7 +40,11 @@ pub(super) fn table(rows: &[Vec<String>]) {
     for row in rows {
         let last = row.len().saturating_sub(1);
         let cells = row.iter().enumerate().map(|(at, cell)| {
-            if at == last { cell.clone() } else { format!("{cell:<w$}", w = widths.get(at).copied().unwrap_or(0)) }
+            if at == last {
+                cell.clone()
+            } else {
+                format!("{cell:<w$}", w = widths.get(at).copied().unwrap_or(0))
+            }
         });
         say(cells.collect::<Vec<_>>().join("  ").trim_end());
     }

@@ -51,7 +51,8 @@ impl fmt::Display for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("not a length of time: write `90s`, `5min`, `4h` or `1h 30min`"))
+        Self::parse(&text)
+            .ok_or_else(|| de::Error::custom("not a length of time: write `90s`, `5min`, `4h` or `1h 30min`"))
     }
 }
 
@@ -61,9 +62,15 @@ mod tests {
 
     #[test]
     fn systemd_spellings() {
-        for (text, seconds) in
-            [("0", 0), ("90", 90), ("90s", 90), ("5min", 300), ("1h 30min", 5_400), ("1h30min", 5_400), ("2d", 172_800)]
-        {
+        for (text, seconds) in [
+            ("0", 0),
+            ("90", 90),
+            ("90s", 90),
+            ("5min", 300),
+            ("1h 30min", 5_400),
+            ("1h30min", 5_400),
+            ("2d", 172_800),
+        ] {
             assert_eq!(Span::parse(text), Some(Span(seconds)), "{text}");
         }
         for text in ["", "h", "5 parsecs", "-1s", "1.5h", "99999999999999999999s", "9223372036854775807w"] {

@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
-        let loaded = read(&folder(&[("main.toml", "mode = \"enforce\"\n[login]\nallow_groups = [\"admins\"]\n")]));
+        let loaded =
+            read(&folder(&[("main.toml", "mode = \"enforce\"\n[login]\nallow_groups = [\"admins\"]\n")]));
         let text = loaded.unwrap_err().to_string();
         assert!(text.contains("line 3") && text.contains("allow_groups"), "{text}");
     }

@@ -150,8 +150,9 @@ fn walk(
     let (oid, identity_source) = person(&certificate, &name, rules, known.map);
     let ends = Timestamp(i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX));
     let ca = certificate.ca_key();
-    let line = Expiry::utc(ends.civil())
-        .and_then(|ends| AdmitLine::new(rules.options, principal, ends, ca.key_type().name(), &ca.to_base64()));
+    let line = Expiry::utc(ends.civil()).and_then(|ends| {
+        AdmitLine::new(rules.options, principal, ends, ca.key_type().name(), &ca.to_base64())
+    });
     let line = trail.mark(clean(principal), line.map_err(|_| Reason::PrincipalAlphabet))?;
     Ok(Admitted {
         name,
@@ -237,7 +238,9 @@ fn check_times(
     } else {
         Ok(())
     };
-    let shown = |seconds: i64| if seconds > 253_402_300_799 { "for ever".into() } else { Timestamp(seconds).to_string() };
+    let shown = |seconds: i64| {
+        if seconds > 253_402_300_799 { "for ever".into() } else { Timestamp(seconds).to_string() }
+    };
     trail.mark(format!("{} to {}, now {now}", shown(begins), shown(ends)), verdict)?;
     let life = ends.saturating_sub(begins);
     let verdict = if life > rules.max_lifetime { Err(Reason::CertLifetime) } else { Ok(()) };

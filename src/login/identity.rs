@@ -63,4 +63,3 @@ impl IdentityMap {
         self.0.get(name).copied()
     }
 }
-

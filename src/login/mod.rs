@@ -11,12 +11,13 @@ mod local;
 mod monitors;
 mod trust;
 
-pub use admit::{AdmitRules, Admission, Admitted, Known, Offered, admit, clean, reason_of};
+pub use admit::{Admission, AdmitRules, Admitted, Known, Offered, admit, clean, reason_of};
 pub use correlation::correlation_id;
 pub use identity::{Extensions, IdentityMap, MAX_MAP_BYTES};
 pub use limits::Limiter;
 pub use local::LocalNames;
 pub use monitors::{Call, LastCall, Monitors, TableFull};
 pub use trust::{
-    Authority, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore, TrustedKey, parse_ca_file,
+    Authority, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore, TrustedKey,
+    parse_ca_file,
 };

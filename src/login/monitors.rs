@@ -142,8 +142,13 @@ mod tests {
     }
 
     fn refuse(monitors: &mut Monitors, monitor: Parent, why: Reason, boot: u64) -> Result<(), TableFull> {
-        let call =
-            Call { user: "a@b.c".into(), held_uid: 7, result: Err(why), steps: vec![], correlation: "id".into() };
+        let call = Call {
+            user: "a@b.c".into(),
+            held_uid: 7,
+            result: Err(why),
+            steps: vec![],
+            correlation: "id".into(),
+        };
         monitors.record(monitor, call, Duration::from_secs(boot))
     }
 

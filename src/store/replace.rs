@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -93,7 +93,9 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> Resu
     beside.push(".new");
     let beside = PathBuf::from(beside);
     match std::fs::remove_file(&beside) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", &beside)(cause)),
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io("remove", &beside)(cause));
+        }
         _ => {}
     }
     let mut file = OpenOptions::new()
@@ -103,6 +105,8 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> Resu
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
         .open(&beside)
         .map_err(io("create", &beside))?;
+    // The umask of the service is tighter than what other services must be able to read.
+    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(io("set the mode of", &beside))?;
     file.write_all(bytes).map_err(io("write", &beside))?;
     if durable {
         file.sync_all().map_err(io("sync", &beside))?;
@@ -117,7 +121,7 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn what_was_written_is_read() {

@@ -101,7 +101,9 @@ mod tests {
     fn uids_above_int_max_stay_themselves() {
         for uid in [2_147_483_648, 4_294_967_294] {
             let pid = i32::try_from(std::process::id()).unwrap();
-            assert!(matches!(Peer { uid, pid }.require(0), Err(PeerError::WrongUid { found, .. }) if found == uid));
+            assert!(
+                matches!(Peer { uid, pid }.require(0), Err(PeerError::WrongUid { found, .. }) if found == uid)
+            );
         }
     }
 }

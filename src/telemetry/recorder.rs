@@ -145,7 +145,10 @@ impl Writer {
             if now != second {
                 skipped += self.dropped.swap(0, Ordering::Relaxed);
                 if skipped > 0 {
-                    warn!(NIGHTLATCH_SKIPPED = skipped, "{skipped} decisions were made too fast to record each");
+                    warn!(
+                        NIGHTLATCH_SKIPPED = skipped,
+                        "{skipped} decisions were made too fast to record each"
+                    );
                 }
                 (second, written, skipped) = (now, 0, 0);
             }
@@ -200,7 +203,10 @@ impl Writer {
             Ok(()) => self.ring_broken = false,
             Err(cause) if !self.ring_broken => {
                 self.ring_broken = true;
-                error!("decisions are not kept for `explain`: {cause}: {:?}", std::error::Error::source(&cause));
+                error!(
+                    "decisions are not kept for `explain`: {cause}: {:?}",
+                    std::error::Error::source(&cause)
+                );
             }
             Err(_) => {}
         }

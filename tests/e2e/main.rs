@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Stories on a real node: one file a topic, one test binary. Real sshd, real PAM, real NSS.
+
+mod logins;
+mod site;

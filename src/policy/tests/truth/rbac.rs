@@ -211,6 +211,14 @@ fn deny_beats_allow() {
 }
 
 #[test]
+fn of_two_denies_the_same_one_is_named() {
+    let named = |id: &str| DenyAssignment { id: id.to_owned(), ..deny(vec![data(&["*"], &[])]) };
+    for denies in [vec![named("d"), named("e")], vec![named("e"), named("d")]] {
+        assert_eq!(ask(&RbacFacts { denies, ..facts(Vec::new()) }), RoleAnswer::NotGranted(denied()));
+    }
+}
+
+#[test]
 fn whom_and_where_a_deny_is_about() {
     let all = || vec![data(&["*"], &[])];
     let base = deny(all());
