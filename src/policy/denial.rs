@@ -1,0 +1,99 @@
+//! What a person who is refused gets to read: one sentence why, and what would help.
+//!
+//! Printable ASCII only, whatever the facts hold. Nothing here may name another person, a deny
+//! assignment or anything else that only an administrator may know: `explain` has that.
+
+use nightlatch_model::{Answer, ObjectId, Reason};
+
+use crate::answer::{Refused, RoleAnswer, UnknownCause};
+use crate::judge::{Facts, LoginRequest};
+use crate::scope::Scope;
+
+/// A no, or a "cannot tell" that is refused all the same: [`Denial::answer`] tells them apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Denial {
+    reason: Reason,
+    text: String,
+    hint: String,
+}
+
+impl Denial {
+    pub(crate) fn new(reason: Reason, request: &LoginRequest, facts: &Facts) -> Self {
+        let mut text = reason.text().to_owned();
+        if let Some(detail) = detail(reason, &facts.roles) {
+            text.push_str("; ");
+            text.push_str(&detail);
+        }
+        Self { reason, text, hint: hint(reason, request, facts) }
+    }
+
+    /// The one reason.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whether this is a definite no or "could not be found out".
+    #[must_use]
+    pub const fn answer(&self) -> Answer {
+        self.reason.answer()
+    }
+
+    /// One sentence for the terminal: printable ASCII.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What to do about it, as a command with the object id and the scope filled in where they are known;
+    /// `OID` and `SCOPE` stand where they are not. Printable ASCII.
+    #[must_use]
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+}
+
+/// A time that helps the person, taken from the answer that the reason came from.
+fn detail(reason: Reason, roles: &RoleAnswer) -> Option<String> {
+    let (refused, unknown) = match roles {
+        RoleAnswer::NotGranted(refused) => (Some(refused), None),
+        RoleAnswer::Granted(grant) => (grant.admin_refused.as_ref(), grant.unknown.as_ref()),
+        RoleAnswer::Unknown(cause) => (None, Some(cause)),
+    };
+    match (reason, refused, unknown) {
+        (Reason::PimNotActive, Some(Refused::PimNotActive { opens: Some(opens), .. }), _) => {
+            Some(format!("it becomes active at {opens}"))
+        }
+        (Reason::PimNotActive, Some(Refused::PimNotActive { ended: Some(ended), .. }), _) => {
+            Some(format!("it ended at {ended}"))
+        }
+        (Reason::Throttled, _, Some(UnknownCause::Throttled { retry_after })) => {
+            Some(format!("Azure asks to wait {retry_after} seconds"))
+        }
+        _ => None,
+    }
+}
+
+fn hint(reason: Reason, request: &LoginRequest, facts: &Facts) -> String {
+    let role = match reason {
+        Reason::NoVmRole => "Virtual Machine User Login",
+        Reason::NoAdminRole => "Virtual Machine Administrator Login",
+        _ => return reason.cure().to_owned(),
+    };
+    let oid = facts.identity.map_or_else(|| "OID".to_owned(), |(_, oid): (_, ObjectId)| oid.to_string());
+    let kind = if request.name.as_object_id().is_some() { "ServicePrincipal" } else { "User" };
+    let scope = facts.scope.as_ref().and_then(shell_word).unwrap_or_else(|| "SCOPE".to_owned());
+    format!(
+        "az role assignment create --assignee-object-id {oid} --assignee-principal-type {kind} --role \"{role}\" --scope {scope}"
+    )
+}
+
+/// The scope as one word of a shell; `None` when it is not ASCII. A scope holds no quote.
+fn shell_word(scope: &Scope) -> Option<String> {
+    let text = scope.as_str();
+    if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return None;
+    }
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'));
+    Some(if plain { text.to_owned() } else { format!("'{text}'") })
+}

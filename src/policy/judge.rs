@@ -1,0 +1,385 @@
+//! May this person log in (or run `sudo`) on this node, and until when?
+//!
+//! Every rule is looked at, in one fixed order, and leaves a [`Step`]; the first that fails decides, so
+//! that a refusal has exactly one reason and `explain` still shows all of them. A rule whose inputs are
+//! not there is skipped; then the rule that demands those inputs has failed. UNKNOWN refuses: `held_role`
+//! is the one place that says so.
+
+use std::num::NonZeroU32;
+
+use nightlatch_model::{LoginName, ObjectId, Reason, Role, TenantId, Timestamp};
+
+use crate::answer::{Refused, RoleAnswer, earlier};
+use crate::denial::Denial;
+use crate::scope::Scope;
+
+/// Which door is asked about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// A login through sshd.
+    Ssh,
+    /// `sudo`: needs the administrator's right.
+    Sudo,
+    /// Any other PAM service: judged as a login.
+    Other,
+}
+
+impl Service {
+    /// From `PAM_SERVICE`. `sudo -i` has a service of its own.
+    #[must_use]
+    pub fn from_pam(service: &str) -> Self {
+        match service {
+            "sshd" => Self::Ssh,
+            "sudo" | "sudo-i" => Self::Sudo,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoginRequest {
+    /// The door.
+    pub service: Service,
+    /// The login name; for `sudo` the name of who runs it.
+    pub name: LoginName,
+}
+
+/// What is known about uids and their owners when the question is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UidFact {
+    /// The uid that sshd (`%U`) or PAM holds for this login; without one there is no login.
+    pub held: Option<u32>,
+    /// The uid that the name has by itself: its override, else its hash.
+    pub expected: u32,
+    /// To whom the held uid is bound.
+    pub owner: Option<ObjectId>,
+    /// The uid to which this person is bound.
+    pub bound_uid: Option<u32>,
+    /// To whom the login name is bound.
+    pub name_owner: Option<ObjectId>,
+}
+
+/// What was found out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// True when a certificate was admitted for this name on this connection; for `sudo`, when a session
+    /// record says so.
+    pub admitted: bool,
+    /// The tenant that the certificate or its authority states.
+    pub tenant: Option<TenantId>,
+    /// Who holds the credential.
+    pub identity: Option<(TenantId, ObjectId)>,
+    /// Whether the person is a guest of the tenant, where a source says so.
+    pub guest: Option<bool>,
+    /// The first second in which the credential is no longer valid.
+    pub credential_end: Option<Timestamp>,
+    /// Names and uids.
+    pub uid: UidFact,
+    /// The right, at all configured scopes ([`crate::combine`]).
+    pub roles: RoleAnswer,
+    /// Where a missing role is best assigned (the cluster where there is one); only for the hint.
+    pub scope: Option<Scope>,
+}
+
+/// What the node's configuration demands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// The node's tenant.
+    pub tenant: TenantId,
+    /// Domains whose names are accepted; none listed means any.
+    pub domains: Vec<String>,
+    /// Whether guests of the tenant may log in.
+    pub guests: bool,
+    /// The longest permit, in seconds from the moment of the decision.
+    pub max_session: Option<NonZeroU32>,
+}
+
+/// What a rule said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Satisfied.
+    Pass,
+    /// Broken.
+    Fail(Reason),
+    /// Does not apply, or has nothing to look at.
+    Skip,
+}
+
+/// One rule's trace, for `explain`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The rule's stable name.
+    pub rule: &'static str,
+    /// What the rule looked at; for administrators only.
+    pub input: String,
+    /// What it said.
+    pub outcome: Outcome,
+}
+
+/// A yes. Only [`judge`] makes one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Permit {
+    role: Role,
+    until: Timestamp,
+    admin_until: Option<Timestamp>,
+}
+
+impl Permit {
+    /// The right at the time of the decision.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The first second in which the permit no longer holds.
+    #[must_use]
+    pub const fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// True when the holder is an administrator now.
+    #[must_use]
+    pub const fn admin(&self) -> bool {
+        matches!(self.role, Role::Admin)
+    }
+
+    /// When the administrator's right ends: never after [`Permit::until`]; `None` for a user.
+    #[must_use]
+    pub const fn admin_until(&self) -> Option<Timestamp> {
+        self.admin_until
+    }
+}
+
+/// The decision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Verdict {
+    /// Yes.
+    Permit(Permit),
+    /// No, or cannot tell.
+    Denial(Denial),
+}
+
+/// The decision and how it came about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Judgement {
+    /// Every rule, in order.
+    pub steps: Vec<Step>,
+    /// The decision.
+    pub verdict: Verdict,
+}
+
+/// Judges one login or `sudo`.
+pub fn judge(request: &LoginRequest, facts: &Facts, rules: &Rules, now: Timestamp) -> Judgement {
+    let held = held_role(&facts.roles, now);
+    let steps = vec![
+        admit(facts),
+        tenant(facts, rules),
+        domain(request, rules),
+        credential(facts, now),
+        identity(facts),
+        name_owner(request, facts),
+        uid_held(facts),
+        uid_owner(facts),
+        guest(request, facts, rules),
+        role(facts, &held),
+        admin(request, facts, &held),
+    ];
+    let failed = steps.iter().find_map(|step| match step.outcome {
+        Outcome::Fail(reason) => Some(reason),
+        Outcome::Pass | Outcome::Skip => None,
+    });
+    let verdict = match (failed, facts.credential_end, held) {
+        (None, Some(end), Ok(held)) => {
+            let cap = rules.max_session.map(|seconds| now.plus(i64::from(seconds.get())));
+            let until = [held.until, cap].into_iter().flatten().fold(end, Timestamp::min);
+            let admin_until =
+                held.admin.is_ok().then(|| held.admin_until.map_or(until, |end| end.min(until)));
+            let role = if admin_until.is_some() { Role::Admin } else { Role::User };
+            Verdict::Permit(Permit { role, until, admin_until })
+        }
+        (reason, ..) => Verdict::Denial(Denial::new(reason.unwrap_or(Reason::Internal), request, facts)),
+    };
+    Judgement { steps, verdict }
+}
+
+/// What of a role answer still stands at `now`; answers are cached and may have run out since.
+struct Held {
+    until: Option<Timestamp>,
+    admin_until: Option<Timestamp>,
+    /// Why not an administrator.
+    admin: Result<(), Reason>,
+}
+
+fn held_role(roles: &RoleAnswer, now: Timestamp) -> Result<Held, Reason> {
+    let over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+    let grant = match roles {
+        RoleAnswer::Granted(grant) => grant,
+        RoleAnswer::NotGranted(refused) => return Err(refused.reason()),
+        RoleAnswer::Unknown(cause) => return Err(cause.reason()),
+    };
+    if over(grant.until) {
+        return Err(Reason::PimNotActive);
+    }
+    let admin = match (grant.role, &grant.admin_refused, &grant.unknown) {
+        (Role::Admin, _, _) if over(grant.admin_until) => Err(Reason::PimNotActive),
+        (Role::Admin, _, _) => Ok(()),
+        // A deny is definite; anything else may be cured by what could not be found out.
+        (Role::User, Some(deny @ Refused::DenyAssignment { .. }), _) => Err(deny.reason()),
+        (Role::User, _, Some(cause)) => Err(cause.reason()),
+        (Role::User, None | Some(Refused::NoAssignment), None) => Err(Reason::NoAdminRole),
+        (Role::User, Some(refused), None) => Err(refused.reason()),
+    };
+    Ok(Held { until: grant.until, admin_until: earlier(grant.admin_until, grant.until), admin })
+}
+
+fn step(rule: &'static str, input: String, outcome: Outcome) -> Step {
+    Step { rule, input, outcome }
+}
+
+fn pass_if(good: bool, reason: Reason) -> Outcome {
+    if good { Outcome::Pass } else { Outcome::Fail(reason) }
+}
+
+fn admit(facts: &Facts) -> Step {
+    step("admit", format!("admitted={}", facts.admitted), pass_if(facts.admitted, Reason::NoAdmit))
+}
+
+/// Everything that names a tenant must name ours; whether anything does is the rule on identity.
+fn tenant(facts: &Facts, rules: &Rules) -> Step {
+    let named = [facts.tenant, facts.identity.map(|(tenant, _)| tenant)];
+    let outcome = if named.iter().all(Option::is_none) {
+        Outcome::Skip
+    } else {
+        pass_if(named.iter().flatten().all(|tenant| *tenant == rules.tenant), Reason::TenantMismatch)
+    };
+    step(
+        "tenant",
+        format!("stated={} identity={} ours={}", show(named[0]), show(named[1]), rules.tenant),
+        outcome,
+    )
+}
+
+fn domain(request: &LoginRequest, rules: &Rules) -> Step {
+    let outcome = match request.name.domain() {
+        None => Outcome::Skip,
+        Some(_) if rules.domains.is_empty() => Outcome::Skip,
+        Some(_) => pass_if(domain_listed(request, rules), Reason::DomainNotAllowed),
+    };
+    step("domain", format!("domain={} allowed={:?}", show(request.name.domain()), rules.domains), outcome)
+}
+
+fn domain_listed(request: &LoginRequest, rules: &Rules) -> bool {
+    request.name.domain().is_some_and(|domain| rules.domains.iter().any(|d| d.eq_ignore_ascii_case(domain)))
+}
+
+/// A credential without an end would make a permit without one.
+fn credential(facts: &Facts, now: Timestamp) -> Step {
+    let outcome = match facts.credential_end {
+        None => Outcome::Fail(Reason::CertLifetime),
+        Some(end) => pass_if(now < end, Reason::CertExpired),
+    };
+    step("credential", format!("ends={} now={now}", show(facts.credential_end)), outcome)
+}
+
+fn identity(facts: &Facts) -> Step {
+    let oid = facts.identity.map(|(_, oid)| oid);
+    step("identity", format!("oid={}", show(oid)), pass_if(oid.is_some(), Reason::IdentityUnknown))
+}
+
+/// A leaver's name given to a joiner is another person. Before the uids, since the joiner's name hashes to
+/// the leaver's uid and "this name was somebody else's" says more.
+fn name_owner(request: &LoginRequest, facts: &Facts) -> Step {
+    let owner = facts.uid.name_owner;
+    let outcome = match facts.identity {
+        None => Outcome::Skip,
+        Some((_, oid)) => pass_if(owner.is_none_or(|owner| owner == oid), Reason::NameReused),
+    };
+    step("name_owner", format!("name={} bound_to={}", request.name, show(owner)), outcome)
+}
+
+/// The uid that sshd took at its first look-up must be the person's: the one bound, else the name's own.
+fn uid_held(facts: &Facts) -> Step {
+    let UidFact { held, expected, bound_uid, .. } = facts.uid;
+    let renamed = bound_uid.is_some_and(|bound| bound != expected);
+    let outcome = if facts.identity.is_none() {
+        Outcome::Skip
+    } else if held == Some(bound_uid.unwrap_or(expected)) {
+        Outcome::Pass
+    } else {
+        Outcome::Fail(if renamed { Reason::Renamed } else { Reason::UidChanged })
+    };
+    step("uid_held", format!("held={} expected={expected} bound={}", show(held), show(bound_uid)), outcome)
+}
+
+fn uid_owner(facts: &Facts) -> Step {
+    let owner = facts.uid.owner;
+    let outcome = match facts.identity {
+        None => Outcome::Skip,
+        Some((_, oid)) => pass_if(owner.is_none_or(|owner| owner == oid), Reason::UidTaken),
+    };
+    step("uid_owner", format!("uid={} bound_to={}", show(facts.uid.held), show(owner)), outcome)
+}
+
+/// With guests off, somebody of whom no source says "no guest" passes only by a name in a listed domain:
+/// a guest's user name carries `#EXT#`, which is no login name here.
+fn guest(request: &LoginRequest, facts: &Facts, rules: &Rules) -> Step {
+    let outcome = match facts.guest {
+        _ if rules.guests || request.name.domain().is_none() => Outcome::Skip,
+        Some(guest) => pass_if(!guest, Reason::NameNotAllowed),
+        None => pass_if(domain_listed(request, rules), Reason::IdentityUnknown),
+    };
+    step("guest", format!("guest={} allowed={}", show(facts.guest), rules.guests), outcome)
+}
+
+fn role(facts: &Facts, held: &Result<Held, Reason>) -> Step {
+    let outcome = match held {
+        _ if facts.identity.is_none() => Outcome::Skip,
+        Ok(_) => Outcome::Pass,
+        Err(reason) => Outcome::Fail(*reason),
+    };
+    let input = match &facts.roles {
+        RoleAnswer::Granted(grant) => {
+            let seen = &grant.evidence;
+            format!(
+                "role={} until={} action={} scope={} at={} assignment={}",
+                grant.role,
+                show(grant.until),
+                seen.action,
+                show(seen.scope.as_ref()),
+                show(seen.kind),
+                show(seen.assignment.as_ref())
+            )
+        }
+        RoleAnswer::NotGranted(refused) => refused.to_string(),
+        RoleAnswer::Unknown(cause) => format!("unknown: {cause}"),
+    };
+    step("role", input, outcome)
+}
+
+fn admin(request: &LoginRequest, facts: &Facts, held: &Result<Held, Reason>) -> Step {
+    let outcome = match (request.service, held) {
+        (Service::Ssh | Service::Other, _) | (_, Err(_)) => Outcome::Skip,
+        _ if facts.identity.is_none() => Outcome::Skip,
+        (Service::Sudo, Ok(held)) => held.admin.map_or_else(Outcome::Fail, |()| Outcome::Pass),
+    };
+    let input = match &facts.roles {
+        RoleAnswer::Granted(grant) => format!(
+            "role={} until={} refused={} unknown={}",
+            grant.role,
+            show(grant.admin_until),
+            show(grant.admin_refused.as_ref()),
+            show(grant.unknown.as_ref())
+        ),
+        RoleAnswer::NotGranted(_) | RoleAnswer::Unknown(_) => "no role".to_owned(),
+    };
+    step("admin", input, outcome)
+}
+
+/// A value, or `-` where there is none.
+fn show(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
