@@ -10,6 +10,7 @@
 )]
 
 mod certificate;
+mod desk;
 mod image;
 mod install;
 mod node;
