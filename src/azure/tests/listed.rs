@@ -157,6 +157,15 @@ async fn lists_continue_at_the_same_host_and_every_list_counts() {
     let answer = listing(&server).await.roles(&question(), &login(5000)).await.answer;
     assert_eq!(cause(&answer), &UnknownCause::NodeNotPermitted);
 
+    let server = Server::by_path(vec![
+        ("/roleAssignments?", list(&[assigned(OID)])),
+        ("/denyAssignments?", Answer::new(403, r#"{"value":[]}"#)),
+        ("/roleDefinitions/", definition()),
+    ])
+    .await;
+    let answer = listing(&server).await.roles(&question(), &login(5000)).await.answer;
+    assert_eq!(cause(&answer), &UnknownCause::NodeNotPermitted, "a refusal with the body of a list");
+
     // A definition that is gone grants nothing and refuses nothing.
     let server = Server::by_path(vec![
         ("/roleAssignments?", list(&[assigned(OID)])),
