@@ -13,14 +13,18 @@ use crate::imds::{AZURE_JSON, AzureJson, Himds, Imds, Instance};
 
 /// How long a metadata service may take to say who this machine is.
 const METADATA_LIMIT: Duration = Duration::from_secs(5);
+/// The copy of azure.json that the service's unit makes before it starts.
+const HANDED_OVER: &str = "/run/nightlatch/azure.json";
 /// The Arc agent's folder: there only on Arc-enabled machines.
 const ARC_FOLDER: &str = "/var/opt/azcmagent";
 
 /// Asks what the configuration leaves open.
 pub(super) async fn find_out(config: &Config) -> Machine {
     let mut machine = Machine::default();
-    if Path::new(AZURE_JSON).exists() {
-        match AzureJson::read(Path::new(AZURE_JSON)) {
+    // The original is root's alone; systemd hands a copy over.
+    let json = [HANDED_OVER, AZURE_JSON].into_iter().map(Path::new).find(|path| path.exists());
+    if let Some(path) = json {
+        match AzureJson::read(path) {
             Ok(json) => {
                 machine.tenant = Some(json.tenant);
                 machine.cloud = Some(cloud(json.cloud));

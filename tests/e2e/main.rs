@@ -2,3 +2,4 @@
 
 mod logins;
 mod site;
+mod tenant;

@@ -17,6 +17,7 @@ mod node;
 mod person;
 mod run;
 mod story;
+mod tenant;
 
 pub use certificate::{CertificateSpec, LocalCa};
 pub use image::{Image, prepare};
@@ -25,3 +26,4 @@ pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use person::{Person, SshOutcome, local_user};
 pub use run::{WorldError, wait_until};
 pub use story::Story;
+pub use tenant::{Metadata, Tenant};
