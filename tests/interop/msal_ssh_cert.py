@@ -48,8 +48,9 @@ def enter_namespaces(arguments):
     emulator = pathlib.Path(arguments.emulator).resolve()
     if not emulator.exists():
         sys.exit(f"no emulator at {emulator}: cargo build -p nightlatch-emulator, or --emulator BIN")
-    command = ["unshare", "-mn", "--propagation", "private", venv_python(), HERE, arguments.outdir, "--inside"]
-    command += ["--emulator", emulator]
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", "-mn", "--propagation", "private", *as_root]
+    command += [venv_python(), HERE, arguments.outdir, "--inside", "--emulator", emulator]
     for flow in arguments.flow or FLOWS:
         command += ["--flow", flow]
     return subprocess.run(command).returncode
