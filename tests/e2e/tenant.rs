@@ -7,7 +7,7 @@ use std::time::Duration;
 use nightlatch_emulator::world;
 use nightlatch_world::{
     Binaries, Image, Metadata, Node, NodeSpec, Person, SshOutcome, Tenant, configure_by_hand, install,
-    local_user, prepare, wait_until,
+    prepare, wait_until,
 };
 use serde_json::json;
 
