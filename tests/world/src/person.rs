@@ -64,10 +64,7 @@ impl Person {
     /// # Errors
     /// When ssh-keygen fails.
     pub fn with_key(image: &Image, key_type: &str) -> Result<Self, WorldError> {
-        let folder = tempfile::Builder::new()
-            .prefix("nightlatch-person-")
-            .tempdir()
-            .map_err(|why| WorldError::io("a folder in /tmp", &why))?;
+        let folder = crate::desk::folder("person-")?;
         let person = Self { folder };
         let mut command = image.command("ssh-keygen")?;
         command.args(["-q", "-t", key_type, "-N", "", "-C", "", "-f"]).arg(person.key_path());
