@@ -8,6 +8,7 @@
     reason = "stories fail by panicking, and they wait on other programs with a deadline"
 )]
 
+mod interop;
 mod logins;
 mod site;
 mod tenant;
