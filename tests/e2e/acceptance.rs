@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
 
 use nightlatch_model::{UID_HIGH, UID_LOW};
-use nightlatch_world::{Person, wait_until};
+use nightlatch_world::{LocalCa, Person, wait_until};
 
 use crate::site::{SOON, Site, counted, oid_of, site, text};
 
@@ -91,19 +91,46 @@ fn acceptance_02_the_hook_runs_twice_or_more_and_one_decision_is_made() {
     let made = |name| site.decisions(name).iter().filter(|(service, ..)| service == "sshd").count();
     assert_eq!(made(name), 1, "{:?}", site.decisions(name));
 
-    // Three keys of an agent that are offered first.
+    // Three certificates of somebody else's are offered first: the client takes them in this order.
     let name = "decoys@contoso.com";
     site.roles(&[(name, "user")]);
     let person = site.person(name);
-    let decoys: Vec<Person> =
-        (0..3).map(|_| Person::with_key(&site.image, "ed25519").unwrap()).collect();
-    let agent = Agent::start(site, &decoys.iter().collect::<Vec<_>>());
-    let options = ["-o", "IdentitiesOnly=no", "-o", &agent.option()];
+    let stranger = LocalCa::new(&site.image).unwrap();
+    let decoys: Vec<Person> = (0..3)
+        .map(|_| {
+            let decoy = Person::new(&site.image).unwrap();
+            decoy.take_certificate(&stranger.sign(&decoy, &site.spec(name)).unwrap()).unwrap();
+            decoy
+        })
+        .collect();
+    let options: Vec<String> = decoys
+        .iter()
+        .flat_map(|decoy| {
+            let certificate = format!("CertificateFile={}", decoy.certificate_path().display());
+            ["-o".to_owned(), certificate, "-i".to_owned(), decoy.key_path().display().to_string()]
+        })
+        .collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let login = site.node.ssh(&person, name, &["id", "-un"], &options).unwrap();
     assert!(login.is_in(), "{login:?}");
+    assert_eq!(calls(site, name).len(), 5, "three decoys, the probe, the signature");
+    wait_until("the record", SOON, || made(name) > 0).unwrap();
+    assert_eq!(made(name), 1, "{:?}", site.decisions(name));
+
+    // Three keys of an agent before the person's own, which lies in the agent as well.
+    let name = "agent@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = site.person(name);
+    let beside = person.key_path().with_file_name("id_rsa-cert.pub");
+    std::fs::copy(person.certificate_path(), beside).unwrap();
+    let agent = Agent::start(site, &[&decoys[0], &decoys[1], &decoys[2], &person]);
+    let options = ["-o", "IdentitiesOnly=no", "-o", &agent.option()];
+    let empty_handed = Person::with_key(&site.image, "ed25519").unwrap();
+    let login = site.node.ssh(&empty_handed, name, &["id", "-un"], &options).unwrap();
+    assert!(login.is_in(), "{login:?}");
     let runs = calls(site, name);
-    assert!((2..=5).contains(&runs.len()), "{runs:?}");
-    assert!(runs.iter().any(|(kind, _)| kind == "ssh-ed25519"), "the decoys were offered: {runs:?}");
+    let plain = runs.iter().filter(|(kind, _)| kind == "ssh-rsa").count();
+    assert!(plain >= 3 && runs.len() == plain + 2, "{runs:?}");
     wait_until("the record", SOON, || made(name) > 0).unwrap();
     assert_eq!(made(name), 1, "{:?}", site.decisions(name));
 }
@@ -180,14 +207,11 @@ struct Session {
 impl Session {
     fn open(site: &Site, person: &Person, user: &str) -> Self {
         // Each line is run with its output on one line, then the exit status.
-        let remote = "while read -r line; do out=$(eval \"$line\" 2>&1); echo \"$? $out\" | tr '\\n' ' '; echo; done";
+        let remote =
+            "while read -r line; do out=$(eval \"$line\" 2>&1); echo \"$? $out\" | tr '\\n' ' '; echo; done";
         let mut command = site.node.ssh_command(person, user, &[], &[remote]).unwrap();
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -238,12 +262,8 @@ fn acceptance_09_review_05_sudo_ends_with_the_role_in_the_same_session() {
     assert_eq!(session.run("sudo -n id -u"), (0, "0".into()));
 }
 
-const GOOD_NAMES: [&str; 4] = [
-    "o.brien+x_y-z@contoso.com",
-    "1c0163c0-47e6-4577-8991-ea5c82e286e4",
-    "12345@contoso.com",
-    "a@x.y-z.co",
-];
+const GOOD_NAMES: [&str; 4] =
+    ["o.brien+x_y-z@contoso.com", "1c0163c0-47e6-4577-8991-ea5c82e286e4", "12345@contoso.com", "a@x.y-z.co"];
 
 const BAD_NAMES: [&str; 24] = [
     "a#EXT#@contoso.com",
@@ -307,7 +327,8 @@ fn acceptance_13_past_bug_rows_13_28_29_30_31_42_hostile_names_are_nobody() {
         assert!(!found.status.success(), "{name}: {}", text(&found));
     }
     // No file is named by a person.
-    let files = site.node.shell("find /var/lib/nightlatch /run/nightlatch -mindepth 1 -printf '%f\\n'").unwrap();
+    let files =
+        site.node.shell("find /var/lib/nightlatch /run/nightlatch -mindepth 1 -printf '%f\\n'").unwrap();
     let known = ["accounts", "accounts.json", "snapshot.json", "decisions.jsonl", "ca-keys.json"];
     for file in files.lines() {
         assert!(known.contains(&file) || file.ends_with(".sock"), "{file}");

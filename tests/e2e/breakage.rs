@@ -66,8 +66,10 @@ impl Rig {
 fn acceptance_05_daemon_stopped_local_users_and_their_cron_are_unaffected() {
     let rig = Rig::start();
     let node = &rig.site.node;
+    node.shell("systemctl start atd").unwrap();
     node.shell("echo '* * * * * date +\\%s >>/home/bob/cron-ran' | crontab -u bob -").unwrap();
-    node.shell("systemctl stop 'nightlatchd*.socket' nightlatchd.service && rm -f /home/bob/cron-ran").unwrap();
+    node.shell("systemctl stop 'nightlatchd*.socket' nightlatchd.service && rm -f /home/bob/cron-ran")
+        .unwrap();
     rig.assert_alice_out("the daemon is stopped");
     rig.assert_bob("the daemon is stopped");
     let output = node.exec_as("bob", &["sh", "-c", "echo 'touch /home/bob/at-ran' | at now"]).unwrap();
@@ -80,8 +82,10 @@ fn acceptance_05_daemon_stopped_local_users_and_their_cron_are_unaffected() {
     node.shell("mv /usr/libexec/nightlatch /usr/libexec/gone").unwrap();
     rig.assert_bob("the programs are gone");
     rig.assert_alice_out("the programs are gone");
-    wait_until("bob's at job", SOON, || node.exec(&["test", "-e", "/home/bob/at-ran"]).unwrap().status.success())
-        .unwrap();
+    wait_until("bob's at job", SOON, || {
+        node.exec(&["test", "-e", "/home/bob/at-ran"]).unwrap().status.success()
+    })
+    .unwrap();
     wait_until("bob's cron job", Duration::from_secs(75), || {
         node.exec(&["test", "-s", "/home/bob/cron-ran"]).unwrap().status.success()
     })
@@ -267,7 +271,9 @@ fn acceptance_07_a_locked_record_is_refused_whatever_the_hook_prints() {
     let sshd = String::from_utf8(site.node.read_file("/etc/pam.d/sshd").unwrap()).unwrap();
     let bare: String = sshd
         .lines()
-        .filter(|line| !(line.starts_with("account") && (line.contains("pam_exec") || line.contains("succeed_if"))))
+        .filter(|line| {
+            !(line.starts_with("account") && (line.contains("pam_exec") || line.contains("succeed_if")))
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     assert_ne!(bare, sshd);

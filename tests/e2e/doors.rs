@@ -55,7 +55,9 @@ fn review_01_a_uid_of_another_moment_is_refused() {
     site.roles(&[(name, "user")]);
     let certificate = certificate_of(site, name);
     let good = offer(site, name, &certificate, 4_100_001);
-    for (monitor, uid) in [(4_100_002, good.uid + 1), (4_100_003, 0), (4_100_004, 1000), (4_100_005, u32::MAX)] {
+    for (monitor, uid) in
+        [(4_100_002, good.uid + 1), (4_100_003, 0), (4_100_004, 1000), (4_100_005, u32::MAX)]
+    {
         let mut other = offer(site, name, &certificate, monitor);
         other.uid = uid;
         let line = site.ask(HOOK_USER, "hook", &Message::Offer(other));
@@ -194,7 +196,9 @@ fn garbage_is_never_answered_with_a_line_or_a_yes() {
     assert!(turned.len() > 50);
     assert!(site.send_raw(HOOK_USER, "hook", &turned, false).iter().all(|answer| !opens(answer)));
     site.assert_sound(pid);
-    assert!(opens(&site.send_raw(HOOK_USER, "hook", &[good], false)[0]), "the whole one is answered");
+    // The whole one is answered, on a connection that has not called too often.
+    let whole = Message::Offer(offer(&site, name, &certificate, 4_400_002));
+    assert!(matches!(site.ask(HOOK_USER, "hook", &whole), Message::Line(_)));
     site.assert_in(&site.person(name), name);
 
     // What the journal keeps of it is bounded: a record each at most, and some say what was wrong.
@@ -211,12 +215,8 @@ fn one_socket_takes_one_set_of_verbs() {
     site.roles(&[(name, "admin")]);
     let parents = vec![Parent { pid: 4_500_001, start: 7 }];
     let offer = Message::Offer(offer(site, name, &certificate_of(site, name), 4_500_001));
-    let auth = Message::Auth(Auth {
-        user: name.into(),
-        service: "sshd".into(),
-        rhost: String::new(),
-        parents,
-    });
+    let auth =
+        Message::Auth(Auth { user: name.into(), service: "sshd".into(), rhost: String::new(), parents });
     let answers = [
         Message::Line("restrict,pty".into()),
         Message::None,
@@ -262,10 +262,13 @@ fn each_socket_has_one_caller() {
     let journal = site.node.journal(&["-u", "nightlatchd"]).unwrap();
     assert!(journal.contains("uid 0 may not use this socket"), "{journal}");
     // Root of a container, that is of another pid namespace, is not root of the node.
-    let script = format!("unshare --pid --fork --mount-proc python3 -c \"$1\" /run/nightlatch/account.sock <<<{}", hex(&account));
+    let script = format!(
+        "unshare --pid --fork --mount-proc python3 -c \"$1\" /run/nightlatch/account.sock <<<{}",
+        hex(&account)
+    );
     let nested = site
         .node
-        .exec(&["bash", "-c", &script, "nested", "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.settimeout(9)\ns.connect(sys.argv[1])\ns.sendall(bytes.fromhex(sys.stdin.read().strip()))\ntry:\n  print(len(s.recv(99)))\nexcept OSError as e:\n  print(0)"])
+        .exec(&["bash", "-c", &script, "nested", "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.settimeout(9)\ns.connect(sys.argv[1])\ntry:\n  s.sendall(bytes.fromhex(sys.stdin.read().strip()))\n  print(len(s.recv(99)))\nexcept OSError as e:\n  print(0)"])
         .unwrap();
     assert_eq!(text(&nested).trim(), "0");
     let journal = site.node.journal(&["-u", "nightlatchd"]).unwrap();

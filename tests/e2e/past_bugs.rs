@@ -62,7 +62,9 @@ fn past_bug_row_24_a_principal_that_is_two_names_or_half_a_name() {
     site.roles(&[(name, "user")]);
     let person = Person::new(&site.image).unwrap();
     let good = site.forged(&person, name);
-    for principal in [&format!("{name},root"), &format!("{name},"), &format!(",{name}"), "row24@contoso.com root"] {
+    for principal in
+        [&format!("{name},root"), &format!("{name},"), &format!(",{name}"), "row24@contoso.com root"]
+    {
         let line = good.clone().principals([principal]).line(&site.forge);
         person.take_certificate(&line).unwrap();
         site.assert_refused(&person, name, "principal_alphabet");
@@ -74,7 +76,8 @@ fn past_bug_row_24_a_principal_that_is_two_names_or_half_a_name() {
         assert!(asked.stdout.is_empty(), "{principal:?}: {}", text(&asked));
     }
     site.assert_explained(name, "principal_alphabet");
-    let many: Vec<String> = (0..256).map(|n| if n == 0 { name.into() } else { format!("n{n}@contoso.com") }).collect();
+    let many: Vec<String> =
+        (0..256).map(|n| if n == 0 { name.into() } else { format!("n{n}@contoso.com") }).collect();
     person.take_certificate(&good.clone().principals(many).line(&site.forge)).unwrap();
     site.assert_refused(&person, name, "many_principals");
     person.take_certificate(&good.line(&site.forge)).unwrap();
@@ -83,7 +86,9 @@ fn past_bug_row_24_a_principal_that_is_two_names_or_half_a_name() {
 
 #[test]
 fn past_bug_row_38_a_forced_command_is_not_dropped() {
-    refused("row38a@contoso.com", "critical_option", |cert| cert.critical("force-command", string(b"/bin/true")));
+    refused("row38a@contoso.com", "critical_option", |cert| {
+        cert.critical("force-command", string(b"/bin/true"))
+    });
 }
 
 #[test]
@@ -157,9 +162,7 @@ fn past_bug_row_39_a_certificate_is_no_authority_and_nobody_is_his_own() {
 
 #[test]
 fn past_bug_row_41_a_certificate_for_ever_or_for_a_day() {
-    for (name, after, before) in
-        [("row41a@contoso.com", 0, u64::MAX), ("row41c@contoso.com", 0, 1 << 62)]
-    {
+    for (name, after, before) in [("row41a@contoso.com", 0, u64::MAX), ("row41c@contoso.com", 0, 1 << 62)] {
         refused(name, "cert_lifetime", |cert| cert.valid(after, before));
     }
     refused("row41b@contoso.com", "cert_lifetime", |cert| {
@@ -211,7 +214,8 @@ fn past_bug_rows_14_26_34_67_a_bad_configuration_stops_only_the_daemon() {
     site.assert_in(&person, name);
     // A roles file that is not understood gives nobody a right, and takes none from the daemon.
     let pid = site.main_pid("nightlatchd");
-    for bad in ["[[assignment]]\nprincipal = \"everyone\"\nrole = \"admin\"\n", "[[assignment]\n", "x = 1\n"] {
+    for bad in ["[[assignment]]\nprincipal = \"everyone\"\nrole = \"admin\"\n", "[[assignment]\n", "x = 1\n"]
+    {
         node.write_file("/etc/nightlatch/roles.toml", bad.as_bytes(), 0o644, "root:root").unwrap();
         let stranger = site.person("stranger67@contoso.com");
         assert!(!site.ssh(&stranger, "stranger67@contoso.com", &["id"]).is_in(), "{bad}");
@@ -235,11 +239,20 @@ fn past_bug_row_53_planted_state_is_refused() {
     let state = "/var/lib/nightlatch";
     let book = "/var/lib/nightlatch/accounts.json";
     for (plant, mend) in [
-        (format!("mv {book} /root/book && ln -s /root/book {book}"), format!("rm {book} && mv /root/book {book}")),
-        (format!("mv {book} /root/book && mkfifo {book} && chown nightlatch {book}"), format!("rm {book} && mv /root/book {book}")),
+        (
+            format!("mv {book} /root/book && ln -s /root/book {book}"),
+            format!("rm {book} && mv /root/book {book}"),
+        ),
+        (
+            format!("mv {book} /root/book && mkfifo {book} && chown nightlatch {book}"),
+            format!("rm {book} && mv /root/book {book}"),
+        ),
         (format!("ln {book} {state}/again"), format!("rm {state}/again")),
         (format!("cp -p {book} /root/book && echo '[{{' >{book}"), format!("mv /root/book {book}")),
-        (format!("mv {state} /srv/elsewhere && ln -s /srv/elsewhere {state}"), format!("rm {state} && mv /srv/elsewhere {state}")),
+        (
+            format!("mv {state} /srv/elsewhere && ln -s /srv/elsewhere {state}"),
+            format!("rm {state} && mv /srv/elsewhere {state}"),
+        ),
     ] {
         node.shell("systemctl stop nightlatchd").unwrap();
         node.shell(&plant).unwrap();
@@ -248,7 +261,8 @@ fn past_bug_row_53_planted_state_is_refused() {
         let mut journal = String::new();
         let told = wait_until("the complaint", SOON, || {
             journal = node.journal(&["--after-cursor", cursor.trim(), "-u", "nightlatchd"]).unwrap();
-            journal.contains("accounts.json") || journal.contains(state)
+            // A link in the place of the folder is already systemd's to refuse.
+            journal.contains("accounts.json") || journal.contains("STATE_DIRECTORY")
         });
         assert!(told.is_ok() && !journal.contains("panicked"), "{plant}: {journal}");
         assert!(!site.is_active("nightlatchd"), "{plant}");
@@ -261,10 +275,15 @@ fn past_bug_row_53_planted_state_is_refused() {
         site.assert_in(&person, name);
     }
     // A folder that everybody may write is closed before the daemon believes what is in it.
-    node.shell(&format!("systemctl stop nightlatchd; chmod 0777 {state}; systemctl start nightlatchd")).unwrap();
+    node.shell(&format!("systemctl stop nightlatchd; chmod 0777 {state}; systemctl start nightlatchd"))
+        .unwrap();
     assert_eq!(node.shell(&format!("stat -c '%a %U' {state}")).unwrap().trim(), "700 nightlatch");
     site.assert_in(&person, name);
-    assert_eq!(site.uid(name).to_string(), record.split(':').nth(2).unwrap(), "the uid is the same all along");
+    assert_eq!(
+        site.uid(name).to_string(),
+        record.split(':').nth(2).unwrap(),
+        "the uid is the same all along"
+    );
 }
 
 /// Every local name, and as many that nobody has: answered at once and without the daemon.
@@ -317,7 +336,15 @@ fn past_bug_row_71_nothing_in_a_certificate_forges_a_record() {
         let mut all: Vec<Vec<String>> = records
             .iter()
             .filter(|record| record["NIGHTLATCH_USER"] == name)
-            .map(|record| record.as_object().unwrap().keys().filter(|key| key.starts_with("NIGHTLATCH")).cloned().collect())
+            .map(|record| {
+                record
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .filter(|key| key.starts_with("NIGHTLATCH"))
+                    .cloned()
+                    .collect()
+            })
             .collect();
         all.sort();
         all.dedup();
@@ -327,7 +354,8 @@ fn past_bug_row_71_nothing_in_a_certificate_forges_a_record() {
     let known = fields(&before);
     assert!(!known.is_empty() && known.len() <= 2, "{known:?}");
 
-    let evil: &[u8] = b"x\nMESSAGE=forged\nPRIORITY=0\nNIGHTLATCH_REASON=fine\r\x1b[2J\x1b]0;owned\x07\xe2\x80\xa8";
+    let evil: &[u8] =
+        b"x\nMESSAGE=forged\nPRIORITY=0\nNIGHTLATCH_REASON=fine\r\x1b[2J\x1b]0;owned\x07\xe2\x80\xa8";
     let mut hostile = good.clone();
     hostile.key_id = evil.to_vec();
     person.take_certificate(&hostile.line(&site.forge)).unwrap();
@@ -364,5 +392,9 @@ fn past_bug_row_71_nothing_in_a_certificate_forges_a_record() {
     let ring = site.node.shell("cat /var/lib/nightlatch/decisions.jsonl").unwrap();
     assert!(ring.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{ring}");
     let shown = site.node.exec(&["nightlatch", "explain", "--last", name]).unwrap();
-    assert!(text(&shown).bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)), "{}", text(&shown));
+    assert!(
+        text(&shown).bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)),
+        "{}",
+        text(&shown)
+    );
 }

@@ -359,8 +359,5 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(line: &str) -> Vec<u8> {
     let digits = line.trim().as_bytes();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
