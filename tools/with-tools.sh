@@ -9,6 +9,7 @@ need cc gcc
 need ssh-keygen openssh-client
 need ssh openssh-client
 need nsenter util-linux
+need ip iproute2
 need python3 python3
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
 

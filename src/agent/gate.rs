@@ -353,11 +353,11 @@ impl Gate {
         }
     }
 
-    /// Who runs sudo: somebody who was let in and whose account is still open.
+    /// Who runs sudo: somebody who was let in, on the credential of that time. A person who was locked
+    /// out meanwhile is judged anew, so that the reason is the real one.
     fn sudo_credential(&self, name: &LoginName, loginuid: u32) -> Credential {
         let accounts = lock(&self.accounts);
         let Some(person) = accounts.by_name(name) else { return Credential::default() };
-        let open = person.unlocked_until.is_some_and(|until| until > self.clock.now());
         // The audit uid tells from whose login this process descends, when it tells anything.
         let held = if loginuid == NO_LOGINUID || !nightlatch_model::is_our_uid(loginuid) {
             person.uid
@@ -365,7 +365,7 @@ impl Gate {
             loginuid
         };
         Credential {
-            admitted: open,
+            admitted: true,
             tenant: Some(person.tid),
             identity: Some((person.tid, person.oid)),
             ends: person.unlocked_until,

@@ -8,6 +8,8 @@ mod case;
 mod credential;
 mod daemon;
 mod gate;
+#[cfg(test)]
+mod gate_tests;
 mod refresh;
 mod roles;
 mod servers;

@@ -8,6 +8,15 @@
     reason = "stories fail by panicking, and they wait on other programs with a deadline"
 )]
 
+mod acceptance;
+mod breakage;
+mod doors;
+mod interop;
 mod logins;
+mod matrix;
+mod past_bugs;
+mod people;
+mod review;
 mod site;
+mod storms;
 mod tenant;

@@ -126,6 +126,28 @@ fn each_missing_right_has_its_reason_on_the_terminal() {
 }
 
 #[test]
+fn journalctl_explains_a_refusal() {
+    let cluster = cluster();
+    let person = cluster.person(world::DORA.upn);
+    let login = cluster.ssh(&person, world::DORA.upn, &["id"]);
+    let id = login.stderr.split("ref ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let field = format!("NIGHTLATCH_CORRELATION={id}");
+    let mut said = String::new();
+    wait_until("the record in the journal", Duration::from_secs(5), || {
+        let done = cluster.node.exec(&[
+            "journalctl",
+            "-x",
+            "--no-pager",
+            "NIGHTLATCH_REASON=deny_assignment",
+            &field,
+        ]);
+        said = done.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+        said.contains(&format!("nightlatch explain {id}"))
+    })
+    .unwrap_or_else(|why| panic!("{why}: {said}"));
+}
+
+#[test]
 fn what_sshd_refuses_has_its_reason_in_explain() {
     let cluster = cluster();
     let now =
