@@ -1,5 +1,6 @@
 //! Stories on a real node: one file a topic, one test binary. Real sshd, real PAM, real NSS.
 
+mod capture;
 mod logins;
 mod site;
 mod tenant;
