@@ -238,11 +238,8 @@ fn extension(recording: &Value, cert: &Value, id: Id) -> Finding {
         let bytes = text(e, "/form") == "raw bytes" && text(e, "/value") == "<16 bytes>";
         text(e, "/value").starts_with("<guid-") || bytes
     };
-    let readable = |e: &Value| text(e, "/form") == "nested string" && !text(e, "/value").contains("undashed");
-    let form = |e: &Value| {
-        let undashed = if text(e, "/value").contains("undashed") { " without dashes" } else { "" };
-        format!("{}{undashed}", text(e, "/form"))
-    };
+    let readable = |e: &Value| text(e, "/form") == "nested string";
+    let form = |e: &Value| text(e, "/form").to_owned();
     if let Some(e) = extensions.iter().find(|e| text(e, "/name") == assumed) {
         let is = text(e, "/is");
         return if !is_guid(e) {

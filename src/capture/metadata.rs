@@ -216,3 +216,22 @@ impl Metadata {
         Self { is_himds: false, instance, ca_keys: Some(keys), tokens, parsed: Some(Instance::default()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_of_the_challenge_is_told_and_its_file_is_not_named() {
+        let inside = challenge(Some("Basic realm=/var/opt/azcmagent/tokens/0b1c-nowhere.key"));
+        assert_eq!(inside["in_the_agents_folder"], true);
+        assert_eq!(inside["ends_with_key"], true);
+        assert_eq!(inside["file"], Value::Null);
+        let outside = challenge(Some("Basic realm=\"/etc/passwd\""));
+        assert_eq!((&outside["in_the_agents_folder"], &outside["quoted"]), (&json!(false), &json!(true)));
+        assert_eq!(outside["file"]["owner_is_root"], true);
+        assert!(!inside.to_string().contains("nowhere") && !outside.to_string().contains("passwd"));
+        assert_eq!(challenge(Some("Bearer x")), json!("another scheme"));
+        assert_eq!(challenge(None), Value::Null);
+    }
+}

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use nightlatch_model::Guid;
 use nightlatch_policy::ActionSet;
 
+use crate::entra::clouds::Cloud;
+
 /// The shortest text that is searched for in what is let through, in bytes: shorter ones are
 /// everywhere.
 const MIN_GUARDED_BYTES: usize = 3;
@@ -19,8 +21,8 @@ const MIN_GUARDED_PART_BYTES: usize = 4;
 const MAX_WORD_BYTES: usize = 64;
 /// The shortest run that is taken for an encoding and not for a word, in bytes.
 const MIN_ENCODED_BYTES: usize = 24;
-/// Labels of host names that say nothing about whose they are.
-const COMMON_LABELS: [&str; 10] = [
+/// Parts of names that say nothing about whose they are, and that public schemas use as well.
+const COMMON_LABELS: [&str; 19] = [
     "com",
     "net",
     "org",
@@ -31,6 +33,15 @@ const COMMON_LABELS: [&str; 10] = [
     "windows",
     "local",
     "internal",
+    "name",
+    "group",
+    "resource",
+    "cluster",
+    "managed",
+    "node",
+    "nodepool",
+    "pool",
+    "vmss",
 ];
 /// Words of public schemas: let through as member names even where a person is called so.
 const SCHEMA_WORDS: [&str; 33] = [
@@ -173,6 +184,13 @@ impl Scrubber {
                 text.to_owned()
             }
             "e" if text == "AQAB" => text.to_owned(),
+            "provider"
+                if text
+                    .strip_prefix("Microsoft.")
+                    .is_some_and(|n| n.bytes().all(|b| b.is_ascii_alphabetic())) =>
+            {
+                text.to_owned()
+            }
             "actionId" if is_login_action(text) => text.to_owned(),
             "message" | "error_description" => phrases(text),
             _ => self.text(text),
@@ -209,15 +227,16 @@ impl Scrubber {
             return format!("<ssh key line, {kind}>");
         }
         if text.starts_with("https://") || text.starts_with("http://") {
-            return self.placeholder("url", text);
+            return if is_public_host(text) { text.to_owned() } else { self.placeholder("url", text) };
         }
         if starts_ignoring_case(text, "/subscriptions/") || starts_ignoring_case(text, "/providers/") {
             return self.arm_id(text);
         }
         if is_address(text) {
             let kind = if text.contains("#EXT#") { "guest-address" } else { "address" };
+            let own = text.replace("#EXT#", "");
             let number = self.numbered(kind, text);
-            let spelled = if text.bytes().any(|b| b.is_ascii_uppercase()) { " mixed case" } else { "" };
+            let spelled = if own.bytes().any(|b| b.is_ascii_uppercase()) { " mixed case" } else { "" };
             return format!("<{kind}-{number}{spelled}>");
         }
         if let Some(encoding) = encoding(text) {
@@ -248,7 +267,7 @@ impl Scrubber {
                 let kind = self.text(segment);
                 out.push_str(&kind);
             } else {
-                let name = self.placeholder("name", segment);
+                let name = self.placeholder("text", segment);
                 out.push_str(&name);
             }
             // `/providers/Namespace` has no value of its own.
@@ -283,6 +302,15 @@ fn is_login_action(text: &str) -> bool {
     [ActionSet::azure(), ActionSet::arc()]
         .iter()
         .any(|set| set.user.iter().chain(&set.admin).any(|action| action.eq_ignore_ascii_case(text)))
+}
+
+/// A host of Azure's own clouds, without anything behind it.
+fn is_public_host(text: &str) -> bool {
+    let bare = text.trim_end_matches('/');
+    Cloud::ALL
+        .into_iter()
+        .map(Cloud::endpoints)
+        .any(|ends| [ends.login, ends.arm, ends.graph, ends.pdp_audience].iter().any(|host| host == bare))
 }
 
 fn phrases(text: &str) -> String {
@@ -322,14 +350,17 @@ fn encoding(text: &str) -> Option<String> {
     if len < MIN_ENCODED_BYTES {
         return None;
     }
+    // A long name is no encoding: those have capitals, small letters and digits.
+    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
+    let random = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
     let all = |extra: &[u8]| body.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b));
     if padded.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         Some(format!("<hex {len} chars>"))
-    } else if all(b"") {
+    } else if random && all(b"") {
         Some(format!("<base64 of either alphabet {len} chars{padded}>"))
-    } else if all(b"-_") {
+    } else if random && all(b"-_") {
         Some(format!("<base64url {len} chars{padded}>"))
-    } else if all(b"+/") {
+    } else if random && all(b"+/") {
         Some(format!("<base64 {len} chars{padded}>"))
     } else {
         None
@@ -352,12 +383,12 @@ mod tests {
         assert_eq!(scrub.text("10.1.2.3"), "<ip-1>");
         assert_eq!(scrub.text("westeurope"), "<text-1>");
         assert_eq!(scrub.text("eyJ0.eyJh.c2ln"), "<jwt>");
-        assert_eq!(scrub.text(&"A-".repeat(20)), "<base64url 40 chars>");
+        assert_eq!(scrub.text(&"Aa1-".repeat(10)), "<base64url 40 chars>");
         assert_eq!(
             scrub.text(
                 "/subscriptions/a11ce000-0000-4000-8000-000000000001/resourceGroups/payroll/providers/Microsoft.Compute/virtualMachineScaleSets/payroll-vmss/virtualMachines/0"
             ),
-            "/subscriptions/<guid-1>/resourceGroups/<name-1>/providers/Microsoft.Compute/virtualMachineScaleSets/<name-2>/virtualMachines/<digits>"
+            "/subscriptions/<guid-1>/resourceGroups/<text-2>/providers/Microsoft.Compute/virtualMachineScaleSets/<text-3>/virtualMachines/<digits>"
         );
     }
 

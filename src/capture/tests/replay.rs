@@ -192,9 +192,7 @@ fn an_extension_of_another_name_is_found_and_its_key_named() {
 
 #[test]
 fn ids_in_another_form_are_not_supported_and_no_ids_want_a_table() {
-    for (form, value) in
-        [("raw text", "<guid-1>"), ("raw bytes", "<16 bytes>"), ("nested string", "<guid-1 undashed>")]
-    {
+    for (form, value) in [("raw text", "<guid-1>"), ("raw bytes", "<16 bytes>")] {
         let mut recording = aks();
         for extension in recording["certificate"]["extensions"].as_array_mut().unwrap() {
             if extension["name"] == "oid@entra.microsoft.com" {
