@@ -136,7 +136,8 @@ async fn every_recording_is_read_as_the_real_answers_were() {
 
 #[tokio::test]
 async fn keys_in_another_schema_are_refused_and_the_finding_says_where_they_are() {
-    let cases: [(fn(&mut Value), &str); 4] = [
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 4] = [
         (|keys| *keys = json!({"value": keys["keys"]}), "stand under `value`"),
         (|keys| *keys = json!({"keys": {"a": keys["keys"][0]}}), "are in no list"),
         (
