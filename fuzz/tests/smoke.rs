@@ -129,3 +129,43 @@ fn login_names() {
     let valid = |data: &[u8]| str::from_utf8(data).is_ok_and(|text| LoginName::parse(text).is_ok());
     assert!(run(&names, 50_000, name_parse, valid) > 1000);
 }
+
+/// The parser knows nothing of the list of reasons, yet its words must all be on it.
+#[test]
+fn every_refusal_has_a_reason() {
+    use nightlatch_model::Reason;
+    use nightlatch_sshcert::{CertError as E, Field::Whole};
+    for error in [
+        E::TooLarge,
+        E::Base64,
+        E::KeyLine,
+        E::NotACertificate,
+        E::TypeMismatch,
+        E::KeyUnsupported,
+        E::RsaSize(1),
+        E::RsaNumbers,
+        E::PointInvalid,
+        E::CurveMismatch,
+        E::Truncated(Whole),
+        E::Trailing(Whole),
+        E::FieldTooLong(Whole),
+        E::NotCanonical(Whole),
+        E::TextInvalid(Whole),
+        E::PrincipalAlphabet,
+        E::TooManyPrincipals,
+        E::TooManyOptions(Whole),
+        E::DuplicateOption(Whole),
+        E::OptionOrder(Whole),
+        E::ExtensionValue,
+        E::ReservedInUse,
+        E::KindUnknown(3),
+        E::HostCertificate,
+        E::NestedCertificate,
+        E::SignatureAlgorithm,
+        E::SignatureForm,
+        E::CaMismatch,
+        E::BadSignature,
+    ] {
+        assert!(error.reason_word().parse::<Reason>().is_ok(), "{error:?}: {}", error.reason_word());
+    }
+}

@@ -77,15 +77,18 @@ impl Roles {
     /// own, so whoever goes away before there is an answer still leaves it to the next.
     pub async fn roles(&self, question: &RoleQuestion, ask: &Ask) -> Found {
         let key = key(question);
-        loop {
-            let (found, led) = match self.0.known(&key, ask.now) {
-                Known::Answer(found) => return found,
-                Known::Not { forgotten } => self.fly(&key, forgotten, question, ask).await,
-            };
-            // Somebody with less time, or before something was forgotten, may have asked in our place.
-            if led || !matches!(found.answer, RoleAnswer::Unknown(_)) || ask.left().is_zero() {
-                return found;
-            }
+        let forgotten = match self.0.known(&key, ask.now) {
+            Ok(found) => return found,
+            Err(forgotten) => forgotten,
+        };
+        let (found, led) = self.fly(&key, forgotten, question, ask).await;
+        if led || !matches!(found.answer, RoleAnswer::Unknown(_)) || ask.left().is_zero() {
+            return found;
+        }
+        // Somebody with less time asked in our place and did not find out: once more on our own terms.
+        match self.0.known(&key, ask.now) {
+            Ok(found) => found,
+            Err(forgotten) => self.fly(&key, forgotten, question, ask).await.0,
         }
     }
 
@@ -127,22 +130,18 @@ impl Roles {
     }
 }
 
-enum Known {
-    Answer(Found),
-    Not { forgotten: u64 },
-}
-
 impl Inner {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is kept and still good. A clock that was set back makes everything too young to be true.
-    fn known(&self, key: &str, now: Timestamp) -> Known {
+    /// Otherwise says how often something was forgotten so far.
+    fn known(&self, key: &str, now: Timestamp) -> Result<Found, u64> {
         let table = self.table();
         match table.answers.get(key) {
-            Some(kept) if kept.found.asked <= now && now < kept.until => Known::Answer(kept.found.clone()),
-            _ => Known::Not { forgotten: table.forgotten },
+            Some(kept) if kept.found.asked <= now && now < kept.until => Ok(kept.found.clone()),
+            _ => Err(table.forgotten),
         }
     }
 

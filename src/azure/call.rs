@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use super::Ask;
 use super::budget::{Budget, Purpose, Turn};
 use crate::entra::http::{Http, HttpError, REQUEST_TIMEOUT, Reply, Request};
-use crate::entra::node_identity::NodeIdentity;
+use crate::entra::node_identity::{FORGET_TRANSIENT, NodeIdentity};
 
 /// How often one call is sent at most, apart from waits for throttling.
 const MAX_TRIES: u32 = 3;
 /// The wait before the second try; doubled for the third.
 const RETRY_WAIT: Duration = Duration::from_millis(250);
+/// The wait before the node's own token is asked for again: as long as a failure is remembered.
+const IDENTITY_WAIT: Duration = Duration::from_millis(FORGET_TRANSIENT.unsigned_abs() * 1000 + 100);
 
 /// The node's way to one Azure service. Cloning shares the budget.
 #[derive(Clone)]
@@ -60,16 +62,25 @@ impl Caller {
         loop {
             self.wait_for_turn(ask).await?;
             let audience = &self.0.audience;
-            let token = tokio::time::timeout_at(ask.deadline, self.0.identity.token(audience, ask.now))
+            tries += 1;
+            let token = tokio::time::timeout_at(ask.deadline, self.0.identity.token(audience, ask.time()))
                 .await
-                .map_err(|_| upstream("the node's own token did not come in time"))?
-                .map_err(|error| upstream(error.to_string()))?;
+                .map_err(|_| upstream("the node's own token did not come in time"))?;
+            let token = match token {
+                Ok(token) => token,
+                Err(error) => {
+                    if !error.is_transient() || tries >= MAX_TRIES || IDENTITY_WAIT >= ask.left() {
+                        return Err(upstream(error.to_string()));
+                    }
+                    tokio::time::sleep(IDENTITY_WAIT).await;
+                    continue;
+                }
+            };
             let request =
                 make().authorization("Bearer", token.secret()).within(ask.left().min(REQUEST_TIMEOUT));
-            tries += 1;
             let trouble = match self.0.http.send(request).await {
                 Ok(reply) if reply.status() == 429 => {
-                    let hint = reply.retry_after(ask.now);
+                    let hint = reply.retry_after(ask.time());
                     let wait = self.with_budget(|budget, now| budget.refused(hint, now));
                     // A session that lives is judged again soon anyway; it does not stand in line.
                     if ask.purpose == Purpose::Refresh || wait >= ask.left() {

@@ -14,6 +14,8 @@ mod file;
 mod listing;
 mod listing_json;
 mod pdp;
+#[cfg(test)]
+mod tests;
 
 pub use budget::{
     Budget, LOCAL_BURST, LOCAL_PER_SECOND, MAX_BLOCK, Purpose, SHARED_CAPACITY, SHARED_LIFE, Turn,
@@ -57,13 +59,20 @@ pub struct Ask {
     pub now: Timestamp,
     /// Until when there must be an answer.
     pub deadline: Instant,
+    made: Instant,
 }
 
 impl Ask {
     /// A question at `now` that waits at most `limit` from this moment on.
     #[must_use]
     pub fn new(purpose: Purpose, now: Timestamp, limit: Duration) -> Self {
-        Self { purpose, now, deadline: Instant::now() + limit }
+        let made = Instant::now();
+        Self { purpose, now, deadline: made + limit, made }
+    }
+
+    /// The time it is by now, for a question that had to wait.
+    fn time(&self) -> Timestamp {
+        self.now.plus(i64::try_from(self.made.elapsed().as_secs()).unwrap_or(0))
     }
 
     /// The time that is left.

@@ -24,7 +24,7 @@ pub const RENEW_BEFORE: i64 = 300;
 /// A token that cannot be renewed is served while it has more life than this, in seconds.
 pub const SERVE_UNTIL: i64 = 30;
 /// How long a failure that may pass is remembered, in seconds.
-pub const FORGET_TRANSIENT: i64 = 5;
+pub const FORGET_TRANSIENT: i64 = 2;
 /// How long any other failure is remembered, in seconds; a new federated credential takes about as long
 /// to be believed by Entra.
 pub const FORGET_TERMINAL: i64 = 60;
@@ -90,6 +90,14 @@ pub enum IdentityError {
         /// Whether it may work in a moment.
         transient: bool,
     },
+}
+
+impl IdentityError {
+    /// Whether it may work in a moment, after [`FORGET_TRANSIENT`].
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed { transient: true, .. })
+    }
 }
 
 /// Why one source failed.
@@ -208,8 +216,7 @@ impl Inner {
                 Ok(token)
             }
             Err(error) => {
-                let transient = matches!(error, IdentityError::Failed { transient: true, .. });
-                let hold = if transient { FORGET_TRANSIENT } else { FORGET_TERMINAL };
+                let hold = if error.is_transient() { FORGET_TRANSIENT } else { FORGET_TERMINAL };
                 kept.failure = Some((now.plus(hold), error.clone()));
                 match &kept.token {
                     Some(token) if token.expires().since(now) > SERVE_UNTIL => Ok(Arc::clone(token)),
@@ -362,11 +369,11 @@ mod tests {
         let server = Server::start(vec![token("one", 3600), Answer::new(503, "")]).await;
         let identity = NodeIdentity::new(vec![imds(&server)]);
         identity.token(PDP, NOW).await.unwrap();
-        for second in 0..4 {
+        for second in 0..FORGET_TRANSIENT {
             let got = identity.token(PDP, NOW.plus(3400 + second)).await.unwrap();
             assert_eq!(got.secret().expose(), "one");
         }
-        assert_eq!(server.seen().len(), 2, "the failure is remembered for five seconds");
+        assert_eq!(server.seen().len(), 2, "the failure is remembered");
         let said = identity.token(PDP, NOW.plus(3600 - SERVE_UNTIL)).await.map(|_| ());
         assert!(matches!(said, Err(IdentityError::Failed { transient: true, .. })));
     }

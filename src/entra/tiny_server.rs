@@ -66,6 +66,24 @@ pub(crate) struct Seen {
     pub(crate) body: String,
 }
 
+/// Which answer a request gets.
+enum Plan {
+    InOrder(Vec<Answer>),
+    ByPath(Vec<(&'static str, Answer)>),
+}
+
+impl Plan {
+    fn pick(&self, at: usize, line: &str) -> Answer {
+        match self {
+            Self::InOrder(answers) => answers[at.min(answers.len() - 1)].clone(),
+            Self::ByPath(routes) => {
+                let fits = routes.iter().find(|(part, _)| line.contains(part));
+                fits.map_or_else(|| Answer::new(404, r#"{"error":{"code":"NotFound"}}"#), |(_, a)| a.clone())
+            }
+        }
+    }
+}
+
 /// The running server; it ends with the test's runtime.
 pub(crate) struct Server {
     port: u16,
@@ -76,10 +94,19 @@ impl Server {
     /// Starts with `answers`; the last one is given again and again. `{base}` in a header or body
     /// becomes the server's own address.
     pub(crate) async fn start(answers: Vec<Answer>) -> Self {
+        Self::run(Plan::InOrder(answers)).await
+    }
+
+    /// Starts with one answer for each kind of request: the first whose text the request line holds.
+    pub(crate) async fn by_path(routes: Vec<(&'static str, Answer)>) -> Self {
+        Self::run(Plan::ByPath(routes)).await
+    }
+
+    async fn run(plan: Plan) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let state = (Arc::clone(&seen), Arc::new(answers));
+        let state = (Arc::clone(&seen), Arc::new(plan));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let state = state.clone();
@@ -98,14 +125,14 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, answers: Arc<Vec<Answer>>, port: u16) {
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, plan: Arc<Plan>, port: u16) {
     let Some(request) = read(&mut stream).await else { return };
-    let at = {
+    let answer = {
         let mut seen = seen.lock().unwrap();
+        let answer = plan.pick(seen.len(), &request.line);
         seen.push(request);
-        seen.len() - 1
+        answer
     };
-    let answer = &answers[at.min(answers.len() - 1)];
     tokio::time::sleep(answer.delay).await;
     let base = format!("http://127.0.0.1:{port}");
     let body = answer.body.replace("{base}", &base);
