@@ -4,10 +4,10 @@ use nightlatch_world::wait_until;
 
 use crate::site::{SOON, Site, text};
 
-/// Past bug row 14, 26, 34, 67: a configuration that must not be in force. The daemon does not start,
+/// Past bug rows 14, 34, 67: a configuration that must not be in force. The daemon does not start,
 /// says which line, and nobody local notices.
 #[test]
-fn past_bug_rows_14_26_34_67_a_bad_configuration_stops_only_the_daemon() {
+fn past_bug_rows_14_34_67_a_bad_configuration_stops_only_the_daemon() {
     let site = Site::start();
     let node = &site.node;
     let name = "row67@contoso.com";
