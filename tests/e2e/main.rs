@@ -15,6 +15,7 @@ mod doors;
 mod interop;
 mod logins;
 mod matrix;
+mod node_state;
 mod past_bugs;
 mod people;
 mod review;
