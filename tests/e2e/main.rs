@@ -10,6 +10,7 @@
 
 mod acceptance;
 mod breakage;
+mod capture;
 mod doors;
 mod interop;
 mod logins;
