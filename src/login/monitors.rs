@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_refuses_and_does_not_evict_who_was_admitted() {
+    fn the_table_refuses_and_does_not_evict() {
         let mut monitors = Monitors::default();
         for pid in 0..4_096 {
             admit(&mut monitors, parent(pid, 1), 0).unwrap();
