@@ -1,8 +1,9 @@
 //! The emulated cloud behind one node: every back end gives the same answer on the same facts, what is
 //! the node's own fault is never the person's denial, and nothing is asked that need not be.
 
+use std::ops::Deref;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use nightlatch_emulator::world;
@@ -16,13 +17,45 @@ const SOME_UID: &str = "2000000000";
 /// A PIM window that is open while the story runs.
 const WINDOW_S: i64 = 1_200;
 
-/// The node of the stories that rewrite the configuration; one story at a time, from the default world.
-pub(crate) fn stage() -> MutexGuard<'static, Cluster> {
-    static STAGE: OnceLock<Mutex<Cluster>> = OnceLock::new();
-    let stage = STAGE.get_or_init(|| Mutex::new(Cluster::start("")));
-    // A story that failed leaves a world behind, which the reset clears.
-    let cluster = stage.lock().unwrap_or_else(PoisonError::into_inner);
-    cluster.tenant.control("POST", "reset", &json!({})).unwrap();
+/// Nodes for stories that need one for themselves, made when they are wanted. Two, as many as this
+/// project's tests have cores.
+pub(crate) struct Pool<T: 'static>([Mutex<Option<T>>; 2]);
+
+/// One of them, until it is dropped.
+pub(crate) struct Taken<T: 'static>(MutexGuard<'static, Option<T>>);
+
+impl<T> Pool<T> {
+    pub(crate) const fn new() -> Self {
+        Self([const { Mutex::new(None) }; 2])
+    }
+
+    /// A free one, or the first that becomes free.
+    pub(crate) fn take(&'static self, make: impl FnOnce() -> T) -> Taken<T> {
+        let free = self.0.iter().find_map(|slot| match slot.try_lock() {
+            Ok(slot) => Some(slot),
+            // A story that failed leaves a world behind, which the next one clears.
+            Err(TryLockError::Poisoned(slot)) => Some(slot.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        let mut slot = free.unwrap_or_else(|| self.0[0].lock().unwrap_or_else(PoisonError::into_inner));
+        slot.get_or_insert_with(make);
+        Taken(slot)
+    }
+}
+
+impl<T> Deref for Taken<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().unwrap()
+    }
+}
+
+/// A node for stories that rewrite the configuration, with the default world and settings.
+pub(crate) fn stage() -> Taken<Cluster> {
+    static STAGES: Pool<Cluster> = Pool::new();
+    let cluster = STAGES.take(|| Cluster::start(""));
+    cluster.control("POST", "reset", &json!({}));
     cluster.configure("");
     cluster
 }
@@ -79,7 +112,7 @@ impl Cluster {
         let words = ["bash", "-c", script, "hook", program, name, SOME_UID, key_type, key];
         let done = self.node.exec_as("nightlatch-hook", &words).unwrap();
         let said = String::from_utf8(done.stdout).unwrap();
-        let (line, micros) = said.trim_end().rsplit_once('\n').unwrap_or(("", said.trim_end()));
+        let (line, micros) = said.trim_end().rsplit_once('\n').unwrap_or_else(|| ("", said.trim_end()));
         (line.to_owned(), Duration::from_micros(micros.parse().unwrap()))
     }
 

@@ -1,14 +1,15 @@
 //! What happens to logins while a service of the cloud misbehaves: a person of the tenant is refused with
 //! the right reason and in time, sshd's hook is as quick as ever, a local user notices nothing, and the
 //! first login after the trouble works.
+#![allow(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nightlatch_emulator::world;
 use nightlatch_world::{Person, local_user};
 use serde_json::{Value, json};
 
+use crate::cloud::{Pool, Taken};
 use crate::tenant::Cluster;
 
 /// sshd's LoginGraceTime as the daemon is told it; a quarter is the longest wait for Azure.
@@ -27,16 +28,15 @@ struct Stage {
     local: Person,
 }
 
-fn stage() -> MutexGuard<'static, Stage> {
-    static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
-    let stage = STAGE.get_or_init(|| {
+fn stage() -> Taken<Stage> {
+    static STAGES: Pool<Stage> = Pool::new();
+    let stage = STAGES.take(|| {
         let cluster = Cluster::start("");
         let alice = cluster.person(world::ALICE.upn);
         let local = Person::with_key(&cluster.image, "ed25519").unwrap();
         local_user(&cluster.node, "lotte", &local).unwrap();
-        Mutex::new(Stage { cluster, alice, local })
+        Stage { cluster, alice, local }
     });
-    let stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
     stage.cluster.control("POST", "reset", &json!({}));
     // Nothing is kept, so that every login asks.
     stage.cluster.control("PUT", "pdp", &json!({"ttl_ms": 0}));

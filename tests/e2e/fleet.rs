@@ -1,6 +1,7 @@
 //! A thousand nodes and one identity: an automation logs in everywhere within twenty seconds, while the
 //! cloud throttles as the real one does. The real back-end code, one set of it for each simulated node, in
 //! a node's network and with its names and roots; only sshd is left out.
+#![allow(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
