@@ -32,6 +32,9 @@ pub const FORGET_TRANSIENT: i64 = 2;
 pub const FORGET_TERMINAL: i64 = 60;
 /// How long a source may be silent before the next one is asked as well.
 pub const HELP_AFTER: Duration = Duration::from_secs(1);
+/// How long Entra may take for one token. Everybody waits for the same question, so a silent one must
+/// end while there is still somebody to ask again.
+const ENTRA_TIMEOUT: Duration = Duration::from_secs(4);
 /// The largest federated token file, in bytes.
 pub const MAX_ASSERTION_BYTES: u64 = 16 * 1024;
 /// How many audiences are kept; the daemon has three.
@@ -295,7 +298,7 @@ impl TokenSource {
                         ("client_assertion", assertion.expose()),
                     ],
                 );
-                let reply = http.send(request).await?;
+                let reply = http.send(request.within(ENTRA_TIMEOUT)).await?;
                 if !reply.is_success() {
                     return Err(refused(&reply));
                 }
