@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_model::{Guid, ObjectId, TenantId, Timestamp};
+use nightlatch_model::{Guid, LoginName, ObjectId, TenantId, Timestamp};
 use nightlatch_policy::{ActionSet, RoleAnswer, Scope, ScopeKind};
 use tracing::warn;
 
-use super::gate::AskRoles;
+use super::gate::{AskRoles, FindPerson};
 use super::settings::Settings;
 use crate::azure::{
     Ask, Caller, CheckAccess, Listing, Pdp, Purpose, RoleQuestion, RoleSource, Roles, RolesFile,
@@ -18,6 +18,7 @@ use crate::azure::{
 use crate::clock::Clock;
 use crate::config::{Kind, RoleBackEnd};
 use crate::entra::clouds::Endpoints;
+use crate::entra::graph::Graph;
 use crate::entra::http::{Http, ProxyRule};
 use crate::entra::node_identity::{NodeIdentity, TokenSource};
 use crate::imds::{Himds, Imds};
@@ -81,9 +82,18 @@ pub(super) fn connect(settings: &Settings, clock: &Clock, state: &Path) -> Resul
     })
 }
 
-fn caller(settings: &Settings, hosts: &Endpoints, audience: &str) -> Result<Caller, String> {
+fn internet(settings: &Settings) -> Result<Http, String> {
     let rule = if settings.proxy_from_env { ProxyRule::Environment } else { ProxyRule::Direct };
-    let http = Http::internet(rule).map_err(|cause| cause.to_string())?;
+    Http::internet(rule).map_err(|cause| cause.to_string())
+}
+
+fn caller(settings: &Settings, hosts: &Endpoints, audience: &str) -> Result<Caller, String> {
+    let http = internet(settings)?;
+    Ok(Caller::new(http.clone(), identity(settings, hosts, &http)?, audience))
+}
+
+/// The node's own identity, the preferred source first: never the person's.
+fn identity(settings: &Settings, hosts: &Endpoints, http: &Http) -> Result<NodeIdentity, String> {
     let client_id: Option<Guid> = settings
         .client_id
         .as_deref()
@@ -108,7 +118,42 @@ fn caller(settings: &Settings, hosts: &Endpoints, audience: &str) -> Result<Call
                 .push(TokenSource::Imds { imds: Imds::new().map_err(|cause| cause.to_string())?, client_id });
         }
     }
-    Ok(Caller::new(http, NodeIdentity::new(sources), audience))
+    Ok(NodeIdentity::new(sources))
+}
+
+struct GraphPeople {
+    graph: Graph,
+    clock: Clock,
+}
+
+impl FindPerson for GraphPeople {
+    fn find<'a>(
+        &'a self,
+        name: &'a LoginName,
+    ) -> Pin<Box<dyn Future<Output = Option<ObjectId>> + Send + 'a>> {
+        Box::pin(async move {
+            match self.graph.object_id(name, self.clock.now()).await {
+                Ok(oid) => Some(oid),
+                Err(cause) => {
+                    warn!("Graph does not say who {name} is: {cause}");
+                    None
+                }
+            }
+        })
+    }
+}
+
+/// Who knows the object id of a name, where the settings allow to ask.
+///
+/// # Errors
+/// What is missing or wrong, in words for the administrator.
+pub(super) fn people(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn FindPerson>>, String> {
+    if !settings.graph {
+        return Ok(None);
+    }
+    let (hosts, http) = (settings.endpoints(), internet(settings)?);
+    let graph = Graph::new(http.clone(), identity(settings, &hosts, &http)?, &hosts.graph);
+    Ok(Some(Arc::new(GraphPeople { graph, clock: clock.clone() })))
 }
 
 /// When this node first ran: Azure does not know a new machine for some minutes, and that must not

@@ -109,6 +109,8 @@ pub struct Settings {
     pub shell: String,
     /// Uids that settle collisions.
     pub overrides: UidOverrides,
+    /// Whether Graph is asked for object ids.
+    pub graph: bool,
     /// Whether the proxy variables are honoured.
     pub proxy_from_env: bool,
     config: Config,
@@ -164,6 +166,7 @@ impl Settings {
             domains,
             shell: config.login.shell.clone().unwrap_or_else(|| "/bin/bash".into()),
             overrides,
+            graph: config.identity.graph.unwrap_or(false),
             proxy_from_env: config.network.proxy.as_deref() != Some("none"),
             config,
         })

@@ -2,6 +2,7 @@
 //!
 //! It prints to the person who typed; it prints no secret and decides nothing.
 
+mod capture;
 mod client;
 mod explain;
 mod output;
@@ -44,6 +45,11 @@ enum Command {
     },
     /// Show how the daemon is doing and how old its knowledge is.
     Status,
+    /// Record, read-only and scrubbed, what this node's Azure really answers.
+    ///
+    /// Certificate extensions and the document of the authorities' keys are not public: this compares
+    /// them with what Nightlatch assumes, and says what to configure. Run it as root on a real node.
+    Capture(capture::Arguments),
 }
 
 /// Runs the command line.
@@ -55,6 +61,7 @@ pub fn main() -> ExitCode {
             explain::run(&question, last, cert.as_deref(), &service, arguments.output)
         }
         Command::Status => explain::status(arguments.output),
+        Command::Capture(what) => capture::run(&what),
     };
     ExitCode::from(status)
 }

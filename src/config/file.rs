@@ -157,6 +157,9 @@ pub struct Identity {
     /// A table of names and object ids, for certificates without the extension.
     /// Default `/etc/nightlatch/identities.toml`.
     pub map_file: Option<PathBuf>,
+    /// Ask Microsoft Graph for the object id of a name that neither the certificate nor the table says.
+    /// Needs User.Read.All for the node's identity. Default false.
+    pub graph: Option<bool>,
 }
 
 /// `[login]`

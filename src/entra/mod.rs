@@ -5,6 +5,7 @@
 
 pub mod clouds;
 pub(crate) mod flight;
+pub mod graph;
 pub mod http;
 pub mod node_identity;
 #[cfg(test)]

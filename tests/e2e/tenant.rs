@@ -7,7 +7,7 @@ use std::time::Duration;
 use nightlatch_emulator::world;
 use nightlatch_world::{
     Binaries, Image, Metadata, Node, NodeSpec, Person, SshOutcome, Tenant, configure_by_hand, install,
-    local_user, prepare, wait_until,
+    prepare, wait_until,
 };
 use serde_json::json;
 
@@ -123,6 +123,28 @@ fn each_missing_right_has_its_reason_on_the_terminal() {
         assert_eq!(login.status, 255, "{upn}: {login:?}");
         assert!(login.stderr.contains(words), "{upn}: {login:?}\n{}", cluster.journal());
     }
+}
+
+#[test]
+fn journalctl_explains_a_refusal() {
+    let cluster = cluster();
+    let person = cluster.person(world::DORA.upn);
+    let login = cluster.ssh(&person, world::DORA.upn, &["id"]);
+    let id = login.stderr.split("ref ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let field = format!("NIGHTLATCH_CORRELATION={id}");
+    let mut said = String::new();
+    wait_until("the record in the journal", Duration::from_secs(5), || {
+        let done = cluster.node.exec(&[
+            "journalctl",
+            "-x",
+            "--no-pager",
+            "NIGHTLATCH_REASON=deny_assignment",
+            &field,
+        ]);
+        said = done.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+        said.contains(&format!("nightlatch explain {id}"))
+    })
+    .unwrap_or_else(|why| panic!("{why}: {said}"));
 }
 
 #[test]

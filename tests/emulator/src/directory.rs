@@ -48,7 +48,7 @@ pub(crate) struct Principal {
 /// What tokens of a person say, besides who the person is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Claims {
-    /// Methods of a session begun now.
+    /// Methods every session was begun with.
     #[serde(default = "pwd_mfa")]
     pub(crate) amr: Vec<String>,
     /// Authentication contexts every session has satisfied.

@@ -10,7 +10,7 @@ use crate::call::{self, Call};
 use crate::clock;
 use crate::entra::client::Proof;
 use crate::entra::issue::{self, Order};
-use crate::entra::{PUBLIC, resource};
+use crate::entra::{cloud_of_environment, resource};
 use crate::state::{Emulated, Identity, Node, World};
 
 /// Life of a managed identity's token, seconds.
@@ -141,7 +141,7 @@ pub(crate) fn token(world: &World, node: &Node, call: &Call) -> Response {
     };
     let mirid = if identity.resource_id.is_empty() { &node.resource_id } else { &identity.resource_id };
     let order = Order {
-        cloud: &PUBLIC,
+        cloud: &cloud_of_environment(&node.environment),
         principal,
         audience: &wanted.audience,
         v2: wanted.v2,

@@ -85,9 +85,14 @@ impl Parts {
         self.claims.get(name).and_then(Value::as_str).unwrap_or("")
     }
 
-    /// A numeric claim.
+    /// A NumericDate claim in whole seconds; clients may write a fraction (RFC 7519 §2).
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a float beyond i64 saturates, which is out of any window"
+    )]
     pub(crate) fn number(&self, name: &str) -> Option<i64> {
-        self.claims.get(name).and_then(Value::as_i64)
+        let value = self.claims.get(name)?;
+        value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64))
     }
 }
 
@@ -99,9 +104,9 @@ mod tests {
     fn only_the_signing_key_and_a_known_algorithm_verify() {
         let (key, other) = (RsaKey::generate().unwrap(), RsaKey::generate().unwrap());
         let public = |key: &RsaKey| PublicKey { n: key.n().to_vec(), e: key.e().to_vec() };
-        let token = sign(&key, &json!({"aud": "x", "exp": 5}));
+        let token = sign(&key, &json!({"aud": "x", "exp": 5, "nbf": 7.9}));
         let parts = parse(&token).unwrap();
-        assert_eq!((parts.claim("aud"), parts.number("exp")), ("x", Some(5)));
+        assert_eq!((parts.claim("aud"), parts.number("exp"), parts.number("nbf")), ("x", Some(5), Some(7)));
         assert!(parts.verifies(&public(&key)));
         assert!(!parts.verifies(&public(&other)));
         assert!(!parse(&unsigned(&json!({"aud": "x"}))).unwrap().verifies(&public(&key)));

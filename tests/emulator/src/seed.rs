@@ -70,7 +70,6 @@ fn sessions(directory: &Directory) -> Sessions {
             oid: person.oid.clone(),
             client_id: String::new(),
             auth_time: clock::wall_seconds(),
-            amr: person.claims.amr.clone(),
             acrs: Vec::new(),
             scope: String::new(),
             nonce: String::new(),

@@ -13,7 +13,6 @@ pub(crate) struct Session {
     pub(crate) client_id: String,
     /// Unix seconds of the sign-in.
     pub(crate) auth_time: i64,
-    pub(crate) amr: Vec<String>,
     pub(crate) acrs: Vec<String>,
     pub(crate) scope: String,
     pub(crate) nonce: String,

@@ -75,6 +75,20 @@ impl Person {
         Ok(person)
     }
 
+    /// A person whose key and certificate another program wrote as `id_rsa`, `id_rsa.pub` and
+    /// `id_rsa.pub-aadcert.pub`; the files are copied as they are.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn from_folder(from: &Path) -> Result<Self, WorldError> {
+        let person = Self { folder: crate::desk::folder("person-")? };
+        for to in [person.key_path(), person.public_key_path(), person.certificate_path()] {
+            let from = from.join(to.file_name().unwrap_or_default());
+            fs::copy(&from, &to).map_err(|why| WorldError::io(from.display(), &why))?;
+        }
+        Ok(person)
+    }
+
     /// The private key's file.
     #[must_use]
     pub fn key_path(&self) -> PathBuf {

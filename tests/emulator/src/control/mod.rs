@@ -1,6 +1,7 @@
 //! The control API: plain HTTP and JSON, for tests only. It changes the world, breaks services, issues what
 //! the real services would not, and tells what was asked. README.md documents each route.
 
+mod certificate;
 mod people;
 mod roles;
 mod scripts;
@@ -101,7 +102,7 @@ pub(crate) fn router(app: Emulated) -> Router {
         .route("/control/ssh-ca", get(secrets::cas))
         .route("/control/ssh-ca/rotate", post(secrets::rotate_ca))
         .route("/control/ssh-ca/{kid}", put(secrets::publish_ca).delete(secrets::drop_ca))
-        .route("/control/ssh-cert", post(secrets::certificate))
+        .route("/control/ssh-cert", post(certificate::issue))
         .route("/control/token-keys", get(secrets::token_keys))
         .route("/control/token-keys/rotate", post(secrets::rotate_token_key))
         .route("/control/token-keys/{kid}", put(secrets::publish_token_key).delete(secrets::drop_token_key))

@@ -129,7 +129,6 @@ fn fresh_session(world: &World, who: &Principal) -> Session {
         oid: who.oid.clone(),
         client_id: String::new(),
         auth_time: world.now().max(who.sessions_valid_from),
-        amr: who.claims.amr.clone(),
         acrs: Vec::new(),
         scope: String::new(),
         nonce: String::new(),

@@ -24,7 +24,6 @@ fn session(world: &World, oid: &str, client_id: &str, scope: &str, acrs: Vec<Str
         oid: person.oid.clone(),
         client_id: client_id.to_ascii_lowercase(),
         auth_time: world.now(),
-        amr: person.claims.amr.clone(),
         acrs,
         scope: scope.to_owned(),
         nonce: String::new(),

@@ -87,7 +87,7 @@ fn person_claims(order: &Order<'_>, session: &Session, set: &mut impl FnMut(&str
         set("preferred_username", principal.upn.as_str().into());
     } else {
         set("acr", "1".into());
-        set("amr", json!(session.amr));
+        set("amr", json!(principal.claims.amr));
         set("ipaddr", "203.0.113.7".into());
         set("puid", "1003200000000001".into());
         set("unique_name", principal.upn.as_str().into());

@@ -2,6 +2,7 @@
 //! endpoint (Microsoft Learn, "OpenID Connect on the Microsoft identity platform").
 
 pub(crate) mod client;
+mod codes;
 pub(crate) mod interactive;
 pub(crate) mod issue;
 pub(crate) mod refusal;
@@ -63,6 +64,17 @@ pub(crate) fn cloud_of(host: &str) -> Cloud {
     if host.ends_with(".us") || host.ends_with("usgovcloudapi.net") {
         US_GOV
     } else if host.ends_with(".cn") {
+        CHINA
+    } else {
+        PUBLIC
+    }
+}
+
+/// The cloud of an IMDS `azEnvironment`.
+pub(crate) fn cloud_of_environment(name: &str) -> Cloud {
+    if name.contains("USGov") {
+        US_GOV
+    } else if name.contains("China") {
         CHINA
     } else {
         PUBLIC

@@ -149,7 +149,6 @@ fn from_assertion(world: &World, app: &App, form: &Fields) -> Result<Session, Re
         oid: parts.claim("oid").to_owned(),
         client_id: app.client_id.clone(),
         auth_time: parts.number("auth_time").unwrap_or_else(|| world.now()),
-        amr: vec!["pwd".into(), "mfa".into()],
         acrs: Vec::new(),
         scope: String::new(),
         nonce: String::new(),
