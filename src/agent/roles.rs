@@ -58,7 +58,9 @@ pub(super) fn connect(settings: &Settings, clock: &Clock, state: &Path) -> Resul
             let region =
                 settings.region.as_deref().ok_or("`node.region` is not set and IMDS does not say it")?;
             let base = hosts.pdp_in(region).map_err(|cause| cause.to_string())?;
-            RoleSource::Pdp(Pdp::new(caller(settings, &hosts, &hosts.pdp_audience)?, &base))
+            let relief = CheckAccess::new(caller(settings, &hosts, &hosts.arm_audience())?, &hosts.arm);
+            let pdp = Pdp::new(caller(settings, &hosts, &hosts.pdp_audience)?, &base);
+            RoleSource::Pdp(pdp.with_relief(relief))
         }
         RoleBackEnd::Checkaccess => {
             let hosts = settings.endpoints();

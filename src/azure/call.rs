@@ -83,7 +83,7 @@ impl Caller {
                     let hint = reply.retry_after(ask.time());
                     let wait = self.with_budget(|budget, now| budget.refused(hint, now));
                     // A session that lives is judged again soon anyway; it does not stand in line.
-                    if ask.purpose == Purpose::Refresh || wait >= ask.left() {
+                    if ask.purpose == Purpose::Refresh || !ask.patient || wait >= ask.left() {
                         return Err(throttled(wait));
                     }
                     tries -= 1;
@@ -126,7 +126,7 @@ impl Caller {
             }
             match self.with_budget(|budget, now| budget.turn(ask.purpose, now, left, chance())) {
                 Turn::Go => return Ok(()),
-                Turn::Wait(wait) if wait >= left => return Err(throttled(wait)),
+                Turn::Wait(wait) if wait >= left || !ask.patient => return Err(throttled(wait)),
                 Turn::Wait(wait) => tokio::time::sleep(wait).await,
             }
         }
@@ -147,6 +147,6 @@ pub(super) fn garbage(error: &HttpError) -> UnknownCause {
 }
 
 /// Good enough to keep nodes apart; nothing secret hangs on it.
-fn chance() -> u32 {
+pub(super) fn chance() -> u32 {
     u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0)
 }

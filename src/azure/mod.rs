@@ -60,6 +60,8 @@ pub struct Ask {
     /// Until when there must be an answer.
     pub deadline: Instant,
     made: Instant,
+    /// Whether it may stand in line while Azure throttles.
+    patient: bool,
 }
 
 impl Ask {
@@ -67,7 +69,12 @@ impl Ask {
     #[must_use]
     pub fn new(purpose: Purpose, now: Timestamp, limit: Duration) -> Self {
         let made = Instant::now();
-        Self { purpose, now, deadline: made + limit, made }
+        Self { purpose, now, deadline: made + limit, made, patient: true }
+    }
+
+    /// The same question, answered "throttled" at once where it would have to stand in line.
+    const fn impatient(self) -> Self {
+        Self { patient: false, ..self }
     }
 
     /// The time it is by now, for a question that had to wait.

@@ -5,14 +5,17 @@
 //! The API is not in Microsoft's reference; shape and codes are those of Azure/checkaccess-v2-go-sdk and of
 //! kubeguard/guard's public test notes.
 
+use std::time::Duration;
+
 use nightlatch_model::ObjectId;
-use nightlatch_policy::{ActionSet, Scope, UnknownCause};
+use nightlatch_policy::{ActionSet, Refused, RoleAnswer, Scope, UnknownCause};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::call::{garbage, upstream};
+use super::budget::Purpose;
+use super::call::{chance, garbage, upstream};
 use super::decision_json::{Body, RawDecision, body, fold_all};
-use super::{Answered, Ask, Caller, because};
+use super::{Answered, Ask, Caller, CheckAccess, because};
 use crate::entra::http::{Reply, Request, same_origin};
 
 /// The path and version of the question.
@@ -22,11 +25,16 @@ const MAX_PAGES: usize = 8;
 /// How the service begins when the caller itself may not ask.
 const CALLER_REFUSED: &str = "Caller does not have RBAC permission";
 
+/// The shortest and the longest pause between two rounds of asking while Azure throttles. Most rounds
+/// cost no call: the budgets know until when it is of no use.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(800));
+
 /// The policy decision point.
 #[derive(Clone, Debug)]
 pub struct Pdp {
     caller: Caller,
     url: String,
+    relief: Option<CheckAccess>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +49,15 @@ impl Pdp {
     /// for [`crate::entra::clouds::Endpoints::pdp_audience`].
     #[must_use]
     pub fn new(caller: Caller, base: &str) -> Self {
-        Self { caller, url: format!("{}{PATH}", base.trim_end_matches('/')) }
+        Self { caller, url: format!("{}{PATH}", base.trim_end_matches('/')), relief: None }
+    }
+
+    /// With version 1 of the question as relief: while the decision point throttles, a new login is asked
+    /// about at ARM, which counts in a bucket of its own.
+    #[must_use]
+    pub fn with_relief(mut self, arm: CheckAccess) -> Self {
+        self.relief = Some(arm);
+        self
     }
 
     pub(super) async fn at_scope(
@@ -51,6 +67,35 @@ impl Pdp {
         actions: &ActionSet,
         ask: &Ask,
     ) -> Answered {
+        let mut relief = self.relief.as_ref().filter(|_| ask.purpose == Purpose::NewLogin);
+        loop {
+            let Some(arm) = relief else { return self.answer(oid, scope, actions, ask).await };
+            let at_once = ask.impatient();
+            let answered = self.answer(oid, scope, actions, &at_once).await;
+            if !matches!(answered.0, RoleAnswer::Unknown(UnknownCause::Throttled { .. })) {
+                return answered;
+            }
+            match arm.at_scope(oid, scope, actions, &at_once).await {
+                helped @ (
+                    RoleAnswer::Granted(_) | RoleAnswer::NotGranted(Refused::DenyAssignment { .. }),
+                    _,
+                ) => {
+                    return helped;
+                }
+                (RoleAnswer::Unknown(UnknownCause::Throttled { .. }), _) => {}
+                // Whether version 1 looks up groups is not documented, so its "no role" is no denial; nor is
+                // what it cannot tell. From here on the decision point alone is waited for.
+                _ => relief = None,
+            }
+            let pause = PAUSE.0 + (PAUSE.1 - PAUSE.0).mul_f64(f64::from(chance()) / f64::from(u32::MAX));
+            if pause >= ask.left() {
+                return answered;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn answer(&self, oid: ObjectId, scope: &Scope, actions: &ActionSet, ask: &Ask) -> Answered {
         match self.decisions(&body(oid, scope, actions), ask).await {
             Ok(decisions) => fold_all(actions, decisions),
             Err(cause) => because(cause),

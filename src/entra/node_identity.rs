@@ -9,11 +9,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nightlatch_model::{Guid, Secret, TenantId, Timestamp};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
+use tokio::task::JoinSet;
 
 use super::flight::Flights;
 use super::http::{Http, HttpError, Reply, Request};
@@ -28,6 +30,11 @@ pub const FORGET_TRANSIENT: i64 = 2;
 /// How long any other failure is remembered, in seconds; a new federated credential takes about as long
 /// to be believed by Entra.
 pub const FORGET_TERMINAL: i64 = 60;
+/// How long a source may be silent before the next one is asked as well.
+pub const HELP_AFTER: Duration = Duration::from_secs(1);
+/// How long Entra may take for one token. Everybody waits for the same question, so a silent one must
+/// end while there is still somebody to ask again.
+const ENTRA_TIMEOUT: Duration = Duration::from_secs(4);
 /// The largest federated token file, in bytes.
 pub const MAX_ASSERTION_BYTES: u64 = 16 * 1024;
 /// How many audiences are kept; the daemon has three.
@@ -116,12 +123,15 @@ enum SourceError {
 }
 
 impl SourceError {
+    /// What is not the service's own word (no answer, a page of somebody in between, garbage) says nothing
+    /// about the next answer, so it must not keep people out for as long as a refusal does.
     const fn is_transient(&self) -> bool {
         match self {
-            Self::Http(error) => error.is_transient(),
+            Self::Http(_) | Self::Unusable(_) => true,
+            Self::Imds(ImdsError::Http(_) | ImdsError::Unusable { .. }) => true,
             Self::Imds(error) => error.is_transient(),
             Self::Entra { transient, .. } => *transient,
-            Self::Assertion(_) | Self::Unusable(_) => false,
+            Self::Assertion(_) => false,
         }
     }
 }
@@ -226,16 +236,39 @@ impl Inner {
         }
     }
 
+    /// The first source that gives a token. The next one is asked when the one before has failed, or keeps
+    /// everybody waiting for [`HELP_AFTER`]: a person at a prompt has no time for a service that is silent.
     async fn ask_all(&self, audience: &str, now: Timestamp) -> Result<AccessToken, IdentityError> {
+        let mut waiting = self.sources.iter().cloned();
+        let mut asked = JoinSet::new();
         let mut reasons = Vec::new();
         let mut transient = false;
-        for source in &self.sources {
-            match source.ask(audience, now).await {
-                Ok(token) => return Ok(token),
-                Err(error) => {
-                    transient |= error.is_transient();
-                    reasons.push(format!("{source}: {error}"));
+        loop {
+            if let Some(source) = waiting.next() {
+                let audience = audience.to_owned();
+                asked.spawn(async move {
+                    let said = source.ask(&audience, now).await;
+                    said.map_err(|error| (format!("{source}: {error}"), error.is_transient()))
+                });
+            }
+            let done = if waiting.len() == 0 {
+                asked.join_next().await
+            } else {
+                // Nobody answered in time: back to the start for the next source.
+                let Ok(done) = tokio::time::timeout(HELP_AFTER, asked.join_next()).await else { continue };
+                done
+            };
+            match done {
+                Some(Ok(Ok(token))) => return Ok(token),
+                Some(Ok(Err((reason, may_pass)))) => {
+                    transient |= may_pass;
+                    reasons.push(reason);
                 }
+                Some(Err(_)) => {
+                    transient = true;
+                    reasons.push("the question ended without an answer".to_owned());
+                }
+                None => break,
             }
         }
         if reasons.is_empty() {
@@ -265,7 +298,7 @@ impl TokenSource {
                         ("client_assertion", assertion.expose()),
                     ],
                 );
-                let reply = http.send(request).await?;
+                let reply = http.send(request.within(ENTRA_TIMEOUT)).await?;
                 if !reply.is_success() {
                     return Err(refused(&reply));
                 }
@@ -436,5 +469,32 @@ mod tests {
         assert_eq!(second.secret().expose(), "two");
         identity.forget(PDP, &first);
         assert!(Arc::ptr_eq(&identity.token(PDP, NOW).await.unwrap(), &second), "only the refused one goes");
+    }
+
+    #[tokio::test]
+    async fn a_silent_source_is_helped_out_and_a_slow_one_still_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "aa.bb.cc").unwrap();
+        let silent = Server::start(vec![Answer::never()]).await;
+        let local = Server::start(vec![token("mi", 3600)]).await;
+        let identity = NodeIdentity::new(vec![federated(&silent, &file), imds(&local)]);
+        let got = tokio::time::timeout(HELP_AFTER * 3, identity.token(PDP, NOW)).await.unwrap().unwrap();
+        assert_eq!(got.secret().expose(), "mi");
+        let slow = Server::start(vec![token("fed", 3600).after(HELP_AFTER * 3 / 2)]).await;
+        let none = Server::start(vec![Answer::new(400, "{}")]).await;
+        let identity = NodeIdentity::new(vec![federated(&slow, &file), imds(&none)]);
+        assert_eq!(identity.token(PDP, NOW).await.unwrap().secret().expose(), "fed");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_is_forgotten_at_once() {
+        for answer in [Answer::new(200, "<html>"), Answer::new(302, ""), Answer::new(200, "{}")] {
+            let server = Server::start(vec![answer, token("one", 3600)]).await;
+            let identity = NodeIdentity::new(vec![imds(&server)]);
+            let error = identity.token(PDP, NOW).await.map(|_| ()).unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            identity.token(PDP, NOW.plus(FORGET_TRANSIENT)).await.unwrap();
+        }
     }
 }

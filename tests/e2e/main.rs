@@ -9,9 +9,13 @@
 )]
 
 mod acceptance;
+mod arc;
 mod breakage;
 mod capture;
+mod cloud;
 mod doors;
+mod faults;
+mod fleet;
 mod interop;
 mod logins;
 mod matrix;

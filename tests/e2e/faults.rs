@@ -1,0 +1,208 @@
+//! What happens to logins while a service of the cloud misbehaves: a person of the tenant is refused with
+//! the right reason and in time, sshd's hook is as quick as ever, a local user notices nothing, and the
+//! first login after the trouble works.
+#![allow(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
+
+use std::time::{Duration, Instant};
+
+use nightlatch_emulator::world;
+use nightlatch_world::{Person, local_user};
+use serde_json::{Value, json};
+
+use crate::cloud::{Pool, Taken};
+use crate::tenant::Cluster;
+
+/// sshd's LoginGraceTime as the daemon is told it; a quarter is the longest wait for Azure.
+const LOGIN_GRACE_S: u64 = 8;
+/// What ssh, sshd and PAM add to the daemon's wait on a busy machine.
+const LOGIN_ITSELF: Duration = Duration::from_secs(3);
+/// What the hook may take; it ends itself soon after.
+const HOOK_LIMIT: Duration = Duration::from_millis(300);
+/// How long after the trouble the first login must work: a question to a silent service ends after four
+/// seconds, that there is no token is remembered for two, and a `Retry-After` below says three.
+const RECOVERY: Duration = Duration::from_secs(8);
+
+struct Stage {
+    cluster: Cluster,
+    alice: Person,
+    local: Person,
+}
+
+fn stage() -> Taken<Stage> {
+    static STAGES: Pool<Stage> = Pool::new();
+    let stage = STAGES.take(|| {
+        let cluster = Cluster::start("");
+        let alice = cluster.person(world::ALICE.upn);
+        let local = Person::with_key(&cluster.image, "ed25519").unwrap();
+        local_user(&cluster.node, "lotte", &local).unwrap();
+        Stage { cluster, alice, local }
+    });
+    stage.cluster.control("POST", "reset", &json!({}));
+    // Nothing is kept, so that every login asks.
+    stage.cluster.control("PUT", "pdp", &json!({"ttl_ms": 0}));
+    stage
+}
+
+/// The troubles, and the reason that the person reads when the decision point has them.
+fn troubles() -> [(&'static str, Value, &'static str); 8] {
+    [
+        ("slow", json!({"kind": "slow", "ms": 30_000}), "upstream_unknown"),
+        ("throttled", json!({"kind": "status", "status": 429, "retry_after": 3}), "throttled"),
+        ("failing", json!({"kind": "status", "status": 503}), "upstream_unknown"),
+        ("garbage", json!({"kind": "garbage"}), "upstream_unknown"),
+        ("huge", json!({"kind": "huge", "mib": 64}), "upstream_unknown"),
+        ("silent", json!({"kind": "blackhole"}), "upstream_unknown"),
+        ("redirecting", json!({"kind": "status", "status": 302}), "upstream_unknown"),
+        ("hanging up", json!({"kind": "close"}), "upstream_unknown"),
+    ]
+}
+
+impl Stage {
+    fn configure(&self, more: &str) {
+        self.cluster.configure(&format!("[login]\nlogin_grace_time = \"{LOGIN_GRACE_S}s\"\n{more}"));
+        self.cluster.soon_in(&self.alice, world::ALICE.upn, RECOVERY);
+    }
+
+    /// One trouble: before, during, after.
+    fn suffer(&self, service: &str, name: &str, trouble: &Value, reason: &str) {
+        let cluster = &self.cluster;
+        if service != "pdp" {
+            // The node loses its token, so that it needs the service at all.
+            cluster.control("PUT", "faults/pdp", &json!({"kind": "status", "status": 401, "times": 1}));
+        }
+        if reason == "throttled" {
+            // Both buckets are empty; one alone keeps nobody out.
+            cluster.control("PUT", "faults/arm", trouble);
+        }
+        cluster.control("PUT", &format!("faults/{service}"), trouble);
+        let (login, local, hook) = std::thread::scope(|scope| {
+            let login = scope.spawn(|| cluster.ssh(&self.alice, world::ALICE.upn, &["true"]));
+            let local = cluster.ssh(&self.local, "lotte", &["id -un"]);
+            // The best of three: this machine has other work to do.
+            let hook = (0..3).map(|_| cluster.hook(&self.alice, world::ALICE.upn)).min_by_key(|run| run.1);
+            (login.join().unwrap(), local, hook.unwrap())
+        });
+        let case = format!("{service} {name}");
+        let words = format!("reason {reason}, ref ");
+        assert!(
+            login.status == 255 && login.stderr.contains(&words),
+            "{case}: {login:?}\n{}",
+            cluster.journal()
+        );
+        let limit = Duration::from_secs(LOGIN_GRACE_S / 4) + LOGIN_ITSELF;
+        assert!(login.elapsed < limit, "{case}: {:?}", login.elapsed);
+        assert!(hook.0.contains("cert-authority") && hook.1 < HOOK_LIMIT, "{case}: {hook:?}");
+        assert_eq!((local.status, local.stdout.trim()), (0, "lotte"), "{case}: {local:?}");
+        cluster.control("DELETE", "faults", &json!({}));
+        let cleared = Instant::now();
+        cluster.soon_in(&self.alice, world::ALICE.upn, RECOVERY);
+        println!(
+            "{case}: refused after {:?}, hook {:?}, local {:?}, in again after {:?}",
+            login.elapsed,
+            hook.1,
+            local.elapsed,
+            cleared.elapsed()
+        );
+    }
+}
+
+#[test]
+fn a_decision_point_in_trouble() {
+    let stage = stage();
+    stage.configure("");
+    for (name, trouble, reason) in troubles() {
+        stage.suffer("pdp", name, &trouble, reason);
+    }
+}
+
+#[test]
+fn a_metadata_service_in_trouble() {
+    let stage = stage();
+    stage.configure("");
+    for (name, trouble, _) in troubles() {
+        stage.suffer("imds", name, &trouble, "upstream_unknown");
+    }
+}
+
+/// The installer's federated token is proof for Entra; there is no managed identity to fall back on.
+#[test]
+fn entra_in_trouble() {
+    let stage = stage();
+    let cluster = &stage.cluster;
+    let order = json!({"user": world::KUBELET_OID, "audience": "api://AzureADTokenExchange", "v2": true});
+    let proof = cluster.control("POST", "tokens", &order);
+    let proof = proof["access_token"].as_str().unwrap();
+    cluster.node.write_file("/etc/nightlatch/token", proof.as_bytes(), 0o644, "root:root").unwrap();
+    let issuer = format!("https://login.microsoftonline.com/{}/v2.0", world::TENANT);
+    let trust = json!({"federated": [{"issuer": issuer, "subject": world::KUBELET_OID}]});
+    cluster.control("PUT", &format!("apps/{}", world::NODE_APP), &trust);
+    let identity =
+        format!("[node]\nclient_id = \"{}\"\ntoken_file = \"/etc/nightlatch/token\"\n", world::NODE_APP);
+    stage.configure(&identity);
+    cluster.control("DELETE", "counters", &json!({}));
+    for (name, trouble, _) in troubles() {
+        stage.suffer("entra", name, &trouble, "upstream_unknown");
+    }
+    assert!(cluster.calls("entra") >= 8, "Entra was asked at all");
+}
+
+/// Entra out of reach, with a managed identity as the second way: nobody notices.
+#[test]
+fn the_next_identity_helps_out() {
+    let stage = stage();
+    let cluster = &stage.cluster;
+    cluster.node.write_file("/etc/nightlatch/token", b"a.b.c", 0o644, "root:root").unwrap();
+    let identity = format!(
+        "[node]\nclient_id = \"{}\"\ntoken_file = \"/etc/nightlatch/token\"\n",
+        world::KUBELET_CLIENT
+    );
+    for trouble in [json!({"kind": "status", "status": 503}), json!({"kind": "blackhole"})] {
+        cluster.control("PUT", "faults/entra", &trouble);
+        stage.configure(&identity);
+        assert!(cluster.calls("entra") >= 1, "Entra was asked first");
+        cluster.control("DELETE", "counters", &json!({}));
+    }
+}
+
+/// A decision point that throttles is relieved by ARM: a person with the role gets in at once, and one whom
+/// ARM shows no role is not denied on its word.
+#[test]
+fn an_empty_bucket_is_relieved_by_the_other() {
+    let stage = stage();
+    stage.configure("");
+    let cluster = &stage.cluster;
+    let (dora, norman) = (cluster.person(world::DORA.upn), cluster.person(world::NORMAN.upn));
+    let throttled = json!({"kind": "status", "status": 429, "retry_after": 30});
+    cluster.control("PUT", "faults/pdp", &throttled);
+    cluster.control("DELETE", "counters", &json!({}));
+    let login = cluster.ssh(&stage.alice, world::ALICE.upn, &["true"]);
+    assert!(login.is_in(), "{login:?}\n{}", cluster.journal());
+    assert!(cluster.calls("arm") >= 1);
+    for (person, name, reason) in
+        [(&dora, world::DORA.upn, "deny_assignment"), (&norman, world::NORMAN.upn, "throttled")]
+    {
+        let refused = cluster.ssh(person, name, &["true"]);
+        assert!(refused.stderr.contains(&format!("reason {reason}, ref ")), "{name}: {refused:?}");
+    }
+    assert_eq!(cluster.calls("pdp"), 1, "who is told to wait for half a minute does not ask again");
+}
+
+/// A daemon that starts while the metadata service is silent knows the machine and the keys from before.
+#[test]
+fn a_start_without_the_metadata_service() {
+    let stage = stage();
+    stage.configure("");
+    let cluster = &stage.cluster;
+    cluster.control("PUT", "faults/imds", &json!({"kind": "blackhole"}));
+    let start = Instant::now();
+    cluster.restart();
+    println!("ready {:?} after a start without IMDS", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15));
+    let (line, _) = cluster.hook(&stage.alice, world::ALICE.upn);
+    assert!(line.contains("cert-authority"), "{}", cluster.journal());
+    let refused = cluster.ssh(&stage.alice, world::ALICE.upn, &["true"]);
+    assert!(refused.stderr.contains("reason upstream_unknown"), "{refused:?}");
+    assert!(cluster.ssh(&stage.local, "lotte", &["true"]).is_in());
+    cluster.control("DELETE", "faults", &json!({}));
+    cluster.soon_in(&stage.alice, world::ALICE.upn, RECOVERY);
+}
