@@ -36,14 +36,27 @@ const SOURCE_BURST: u32 = 200;
 /// Decisions for one client address in a second: more than one node's sshd can ask for.
 const SOURCE_PER_SECOND: f64 = 50.0;
 
+/// A login takes a kept answer for as long as its source lets it be kept.
+const MAX_AGE: Duration = Duration::MAX;
+/// `sudo` asks anew: a role that was taken away ends there at once.
+const MAX_AGE_SUDO: Duration = Duration::ZERO;
+
+const fn max_age(service: Service) -> Duration {
+    match service {
+        Service::Sudo => MAX_AGE_SUDO,
+        Service::Ssh | Service::Other => MAX_AGE,
+    }
+}
+
 /// Whoever answers which right a person has.
 pub trait AskRoles: Send + Sync {
-    /// Asks within `wait`; an answer that is late is UNKNOWN.
+    /// Asks within `wait`; an answer that is late is UNKNOWN. A kept answer may be `max_age` old.
     fn ask<'a>(
         &'a self,
         tenant: TenantId,
         oid: ObjectId,
         wait: Duration,
+        max_age: Duration,
     ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>>;
 }
 
@@ -209,7 +222,7 @@ impl Gate {
         if let (Some(oid), Ok(runtime)) = (admitted.oid, tokio::runtime::Handle::try_current()) {
             let gate = Arc::clone(self);
             let tid = admitted.tid;
-            runtime.spawn(async move { gate.roles.ask(tid, oid, gate.settings.wait).await });
+            runtime.spawn(async move { gate.roles.ask(tid, oid, gate.settings.wait, MAX_AGE).await });
         }
     }
 
@@ -278,7 +291,7 @@ impl Gate {
         };
         self.identify(&name, &mut credential).await;
         let roles = match credential.identity {
-            Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait).await,
+            Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait, max_age(service)).await,
             None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
         };
         if let (Some(monitor), true, Service::Ssh) = (monitor, credential.admitted, service) {
@@ -450,7 +463,9 @@ impl Gate {
         };
         self.identify(&name, &mut credential).await;
         let roles = match credential.identity {
-            Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait).await,
+            Some((tid, oid)) => {
+                self.roles.ask(tid, oid, self.settings.wait, max_age(Service::from_pam(service))).await
+            }
             None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
         };
         let judgement = self.judge(Service::from_pam(service), &name, &credential, roles, now);

@@ -36,6 +36,7 @@ impl AskRoles for Script {
         _: TenantId,
         oid: ObjectId,
         _: Duration,
+        _: Duration,
     ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.lock().unwrap().get(&oid).cloned();

@@ -38,10 +38,11 @@ impl AskRoles for NodeRoles {
         tenant: TenantId,
         oid: ObjectId,
         wait: Duration,
+        max_age: Duration,
     ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>> {
         let question =
             RoleQuestion { tenant, oid, scopes: self.scopes.clone(), actions: self.actions.clone() };
-        let ask = Ask::new(Purpose::NewLogin, self.clock.now(), wait);
+        let ask = Ask::new(Purpose::NewLogin, self.clock.now(), wait).no_older_than(max_age);
         Box::pin(async move { self.roles.roles(&question, &ask).await.answer })
     }
 }

@@ -77,7 +77,7 @@ impl Roles {
     /// own, so whoever goes away before there is an answer still leaves it to the next.
     pub async fn roles(&self, question: &RoleQuestion, ask: &Ask) -> Found {
         let key = key(question);
-        let forgotten = match self.0.known(&key, ask.now) {
+        let forgotten = match self.0.known(&key, ask) {
             Ok(found) => return found,
             Err(forgotten) => forgotten,
         };
@@ -86,7 +86,7 @@ impl Roles {
             return found;
         }
         // Somebody with less time asked in our place and did not find out: once more on our own terms.
-        match self.0.known(&key, ask.now) {
+        match self.0.known(&key, ask) {
             Ok(found) => found,
             Err(forgotten) => self.fly(&key, forgotten, question, ask).await.0,
         }
@@ -137,10 +137,16 @@ impl Inner {
 
     /// What is kept and still good. A clock that was set back makes everything too young to be true.
     /// Otherwise says how often something was forgotten so far.
-    fn known(&self, key: &str, now: Timestamp) -> Result<Found, u64> {
+    fn known(&self, key: &str, ask: &Ask) -> Result<Found, u64> {
         let table = self.table();
+        let now = ask.now;
+        let oldest = i64::try_from(ask.max_age.as_secs()).unwrap_or(i64::MAX);
         match table.answers.get(key) {
-            Some(kept) if kept.found.asked <= now && now < kept.until => Ok(kept.found.clone()),
+            Some(kept)
+                if kept.found.asked <= now && now < kept.until && now.since(kept.found.asked) <= oldest =>
+            {
+                Ok(kept.found.clone())
+            }
             _ => Err(table.forgotten),
         }
     }

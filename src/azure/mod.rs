@@ -59,6 +59,8 @@ pub struct Ask {
     pub now: Timestamp,
     /// Until when there must be an answer.
     pub deadline: Instant,
+    /// How old a kept answer may be, beside its own time to live.
+    pub max_age: Duration,
     made: Instant,
     /// Whether it may stand in line while Azure throttles.
     patient: bool,
@@ -69,12 +71,19 @@ impl Ask {
     #[must_use]
     pub fn new(purpose: Purpose, now: Timestamp, limit: Duration) -> Self {
         let made = Instant::now();
-        Self { purpose, now, deadline: made + limit, made, patient: true }
+        Self { purpose, now, deadline: made + limit, max_age: Duration::MAX, made, patient: true }
     }
 
     /// The same question, answered "throttled" at once where it would have to stand in line.
     const fn impatient(self) -> Self {
         Self { patient: false, ..self }
+    }
+
+    /// The same question, content only with an answer that is at most `max_age` old.
+    #[must_use]
+    pub const fn no_older_than(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
+        self
     }
 
     /// The time it is by now, for a question that had to wait.

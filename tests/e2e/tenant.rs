@@ -11,6 +11,9 @@ use nightlatch_world::{
 };
 use serde_json::json;
 
+/// An administrator who loses the role in the middle of a session.
+const GUSTAV: &str = "9057a500-0000-4000-8000-0000000000ab";
+
 /// Somebody who joins while the stories run.
 const GLORIA: &str = "91041a00-0000-4000-8000-0000000000aa";
 
@@ -123,6 +126,33 @@ fn each_missing_right_has_its_reason_on_the_terminal() {
         assert_eq!(login.status, 255, "{upn}: {login:?}");
         assert!(login.stderr.contains(words), "{upn}: {login:?}\n{}", cluster.journal());
     }
+}
+
+/// The grant of the login is still kept when sudo is asked: sudo must not take it.
+#[test]
+fn sudo_ends_with_the_role_in_the_same_session() {
+    let cluster = cluster();
+    let order = json!({"oid": GUSTAV, "upn": "gustav@contoso.com"});
+    cluster.tenant.control("POST", "users", &order).unwrap();
+    let order =
+        json!({"principal_id": GUSTAV, "role_definition_id": world::ROLE_ADMIN_LOGIN, "scope": world::NODE});
+    let made = cluster.tenant.control("POST", "role-assignments", &order).unwrap();
+    let id = made.get("id").and_then(|id| id.as_str()).unwrap().to_owned();
+    let gustav = cluster.person("gustav@contoso.com");
+    let script = "sudo -n id -u; touch /tmp/first-sudo; until test -e /tmp/role-taken; do sleep 0.1; done; sudo -n id -u || echo refused; id -un";
+    let session = std::thread::scope(|scope| {
+        let session = scope.spawn(|| cluster.ssh(&gustav, "gustav@contoso.com", &[script]));
+        let first = wait_until("gustav's first sudo", Duration::from_secs(20), || {
+            cluster.node.exec(&["test", "-e", "/tmp/first-sudo"]).is_ok_and(|done| done.status.success())
+        });
+        assert!(first.is_ok(), "{}", cluster.journal());
+        cluster.tenant.control("DELETE", &format!("role-assignments/{id}"), &json!({})).unwrap();
+        cluster.node.shell("touch /tmp/role-taken").unwrap();
+        session.join().unwrap()
+    });
+    let lines: Vec<&str> = session.stdout.lines().filter(|line| !line.starts_with("nightlatch:")).collect();
+    assert_eq!(lines.first(), Some(&"0"), "{session:?}\n{}", cluster.journal());
+    assert!(session.stdout.contains("refused\ngustav@contoso.com"), "{session:?}\n{}", cluster.journal());
 }
 
 #[test]
