@@ -11,6 +11,7 @@ pub mod sys;
 pub mod telemetry;
 // -- services; they speak in model types --
 pub mod accounts;
+pub mod attach;
 pub mod login;
 // -- composition --
 pub mod agent;

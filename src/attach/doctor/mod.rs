@@ -1,0 +1,101 @@
+//! Whether everything that a login rests on is in force. Reads and asks; changes nothing.
+//!
+//! Each finding says what was seen and, where something is wrong, what to do. What cannot be found
+//! out is said as such and never taken for good.
+
+mod files;
+mod names;
+mod pam;
+mod running;
+mod sshd;
+
+use super::place::Root;
+use super::tools::Tools;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// As it must be.
+    Ok,
+    /// Logins work, but not as they should.
+    Warn,
+    /// It could not be found out.
+    Unknown,
+    /// Logins fail, or somebody else decides them.
+    Fail,
+}
+
+impl State {
+    /// The word in tables and JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Unknown => "unknown",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A stable name: part and subject.
+    pub check: &'static str,
+    /// How it came out.
+    pub state: State,
+    /// What was seen.
+    pub seen: String,
+    /// What to do; empty when nothing is.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn ok(check: &'static str, seen: impl Into<String>) -> Self {
+        Self { check, state: State::Ok, seen: seen.into(), remedy: String::new() }
+    }
+
+    fn bad(check: &'static str, state: State, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { check, state, seen: seen.into(), remedy: remedy.into() }
+    }
+
+    fn fail(check: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::bad(check, State::Fail, seen, remedy)
+    }
+
+    fn warn(check: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::bad(check, State::Warn, seen, remedy)
+    }
+}
+
+/// What the configuration says that the checks need.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Whose login is looked at: a login name that our Match covers.
+    pub user: String,
+    /// `login.interactive_reason`.
+    pub interactive_reason: bool,
+    /// `login.login_grace_time` in seconds.
+    pub login_grace_s: i64,
+    /// `mode = "observe"`.
+    pub observing: bool,
+}
+
+/// Makes all checks.
+#[must_use]
+pub fn examine(root: &Root, tools: &dyn Tools, expected: &Expected) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(sshd::examine(root, tools, expected));
+    findings.extend(pam::examine(root, expected.interactive_reason));
+    findings.extend(names::examine(root));
+    findings.extend(files::examine(root, tools));
+    findings.extend(running::examine(root, tools, expected));
+    findings
+}
+
+/// The worst of all; [`State::Fail`] outweighs what could not be found out.
+#[must_use]
+pub fn worst(findings: &[Finding]) -> State {
+    findings.iter().map(|finding| finding.state).max().unwrap_or(State::Unknown)
+}
