@@ -6,6 +6,7 @@ mod azure_facts;
 mod ca_keys;
 mod daemon;
 mod gate;
+mod listing;
 mod refresh;
 mod roles;
 mod servers;
@@ -13,5 +14,6 @@ mod settings;
 
 pub use daemon::{DaemonError, Paths, run};
 pub use gate::{AskRoles, Decided, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
+pub use listing::{Entry, entries};
 pub use servers::{Door, serve};
 pub use settings::{Machine, Settings, SettingsError};
