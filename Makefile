@@ -2,32 +2,59 @@
 # they need by themselves, as root on Debian or Ubuntu with a Rust toolchain, and leave the host as it was.
 
 CARGO ?= cargo
-HOOK_FLAGS = --profile hook -p nightlatch-hook --target-dir target/static
+WITH_TOOLS = tools/with-tools.sh $(MAKE) --no-print-directory
+HOOK = --profile hook -p nightlatch-hook --target-dir target/static
 STATIC = -C target-feature=+crt-static
 
-.PHONY: build demo playground test lint bench fuzz clean
+.PHONY: demo playground test bench fuzz soak build lint run-demo run-playground run-tests run-bench clean
 
+# -- for people --
+
+demo:
+	@$(WITH_TOOLS) run-demo
+
+playground:
+	@$(WITH_TOOLS) run-playground
+
+test:
+	@$(WITH_TOOLS) run-tests
+
+bench:
+	@$(WITH_TOOLS) run-bench
+
+# Coverage-guided fuzzing of everything that strangers can send; needs cargo-fuzz and clang.
+fuzz:
+	cd fuzz && for target in sshcert_parse wire_decode admit_line name_parse; do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=300 || exit 1; done
+
+# The stories again and again, with the long rounds.
+soak: build
+	for round in 1 2 3 4 5; do NIGHTLATCH_SOAK=1 $(CARGO) test --locked --workspace --test e2e || exit 1; done
+
+clean:
+	$(CARGO) clean
+
+# -- the parts --
+
+# The hook has a target folder of its own: the next `cargo build` would replace a static program by a
+# dynamic one, silently.
 build:
 	$(CARGO) build --locked --workspace
-	$(CARGO) rustc --locked $(HOOK_FLAGS) --bin authorized-keys -- $(STATIC)
-	$(CARGO) rustc --locked $(HOOK_FLAGS) --bin pam -- $(STATIC)
-
-demo: build
-	target/debug/nightlatch-demo
-
-playground: build
-	target/debug/nightlatch-demo --playground
+	$(CARGO) rustc --locked $(HOOK) --bin authorized-keys -- $(STATIC)
+	$(CARGO) rustc --locked $(HOOK) --bin pam -- $(STATIC)
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
-test: build lint
-	$(CARGO) test --locked --workspace
+run-demo: build
+	target/debug/nightlatch-demo
 
-bench: build
+run-playground: build
+	target/debug/nightlatch-demo --playground
+
+run-tests: build lint
+	$(CARGO) test --locked --workspace --no-fail-fast
+
+run-bench: build
 	$(CARGO) bench --locked --bench figures
-
-clean:
-	$(CARGO) clean

@@ -4,8 +4,11 @@
 //! then the locked rooms (own crates): model, policy, sshcert, wire.
 
 // -- each owns one outside thing --
+pub mod azure;
 pub mod clock;
 pub mod config;
+pub mod entra;
+pub mod imds;
 pub mod store;
 pub mod sys;
 pub mod telemetry;

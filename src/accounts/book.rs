@@ -51,8 +51,17 @@ pub struct Bound {
     pub name: LoginName,
     /// Administrator at the last yes.
     pub admin: bool,
-    /// Until when the account is unlocked.
+    /// Until when the last yes holds.
     pub unlocked_until: Option<Timestamp>,
+    /// A definite no came after it: locked whatever the end.
+    #[serde(default)]
+    pub locked: bool,
+}
+
+impl Bound {
+    fn open_until(&self) -> Option<Timestamp> {
+        self.unlocked_until.filter(|_| !self.locked)
+    }
 }
 
 /// The book, with the file behind it and the snapshot in front of it.
@@ -144,8 +153,15 @@ impl Accounts {
         if before.is_none() && self.people.len() >= MAX_ACCOUNTS {
             return Err(AccountError::Full);
         }
-        let person =
-            Bound { tid: self.tenant, oid, uid, name: name.clone(), admin, unlocked_until: Some(until) };
+        let person = Bound {
+            tid: self.tenant,
+            oid,
+            uid,
+            name: name.clone(),
+            admin,
+            unlocked_until: Some(until),
+            locked: false,
+        };
         if before.as_ref() == Some(&person) {
             return Ok(());
         }
@@ -166,10 +182,10 @@ impl Accounts {
     /// When the snapshot cannot be renamed into place; the account is locked in memory.
     pub fn lock(&mut self, oid: ObjectId) -> Result<bool, AccountError> {
         let Some(person) = self.people.get_mut(&oid) else { return Ok(false) };
-        if person.unlocked_until.is_none() && !person.admin {
+        if person.locked {
             return Ok(false);
         }
-        person.unlocked_until = None;
+        person.locked = true;
         person.admin = false;
         self.write(false).map(|()| true)
     }
@@ -192,7 +208,7 @@ impl Accounts {
     pub fn rename(&mut self, oid: ObjectId, name: &LoginName) -> Result<(), AccountError> {
         if let Some(person) = self.people.get_mut(&oid) {
             person.name = name.clone();
-            person.unlocked_until = None;
+            person.locked = true;
             self.write(true)?;
         }
         Ok(())
@@ -215,7 +231,7 @@ impl Accounts {
                 name: person.name.clone(),
                 uid: person.uid,
                 admin: person.admin,
-                unlocked_until: person.unlocked_until,
+                unlocked_until: person.open_until(),
             })
             .collect();
         for (name, uid) in self.overrides.iter() {

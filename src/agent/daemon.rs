@@ -132,10 +132,12 @@ async fn start(
         paths.state.join("accounts.json"),
         paths.snapshot.clone(),
     )?;
-    let roles = roles::connect(&settings, &clock).map_err(DaemonError::Roles)?;
+    let roles = roles::connect(&settings, &clock, &paths.state).map_err(DaemonError::Roles)?;
+    let people = roles::people(&settings, &clock).map_err(DaemonError::Roles)?;
     let recorder = Recorder::start(paths.state.join("decisions.jsonl"), clock.clone())
         .map_err(|cause| DaemonError::Os("start the recorder", cause))?;
-    let gate = Arc::new(Gate::new(settings.gate(), clock, facts, accounts, roles, recorder));
+    let gate =
+        Arc::new(Gate::new(settings.gate(), clock, facts, accounts, roles::shared(roles), people, recorder));
 
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));

@@ -9,10 +9,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use nightlatch_model::{Answer, LoginName, ObjectId, Reason, TenantId, Timestamp};
+use nightlatch_model::{LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{
-    Facts, Judgement, LoginRequest, Outcome as RuleOutcome, RoleAnswer, Rules, Scope, Service, Step, UidFact,
-    UnknownCause, Verdict, judge,
+    Facts, Judgement, LoginRequest, RoleAnswer, Rules, Scope, Service, UidFact, UnknownCause, Verdict, judge,
 };
 use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Offer};
 use tracing::error;
@@ -23,7 +22,10 @@ use crate::login::{
     Admission, AdmitRules, Admitted, Call, IdentityMap, Known, Limiter, LocalNames, Monitors, Offered,
     Revocations, TrustStore, admit, clean, correlation_id,
 };
-use crate::telemetry::{Outcome, Record, Recorder, StepRecord};
+use crate::telemetry::{Outcome, Record, Recorder};
+
+use super::case::{Case, Decided, outcome_of, step_record};
+use super::credential::Credential;
 
 /// The longest wait for Azure whatever LoginGraceTime is: the PAM helper ends itself at 10 s.
 pub const MAX_UPSTREAM_WAIT: Duration = Duration::from_secs(9);
@@ -43,6 +45,13 @@ pub trait AskRoles: Send + Sync {
         oid: ObjectId,
         wait: Duration,
     ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>>;
+}
+
+/// Whoever knows which object a login name belongs to, for certificates that do not say it.
+pub trait FindPerson: Send + Sync {
+    /// The object id; `None` when it cannot be found out.
+    fn find<'a>(&'a self, name: &'a LoginName)
+    -> Pin<Box<dyn Future<Output = Option<ObjectId>> + Send + 'a>>;
 }
 
 /// What the node knows by itself; the refresher replaces parts of it.
@@ -86,15 +95,8 @@ pub struct Gate {
     accounts: Mutex<Accounts>,
     limits: Mutex<Limits>,
     roles: Arc<dyn AskRoles>,
+    people: Option<Arc<dyn FindPerson>>,
     recorder: Recorder,
-}
-
-/// A finished decision: what to answer and what to keep.
-pub struct Decided {
-    /// The frame for the helper.
-    pub answer: Message,
-    /// What is kept.
-    pub record: Record,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,6 +113,7 @@ impl Gate {
         facts: LocalFacts,
         accounts: Accounts,
         roles: Arc<dyn AskRoles>,
+        people: Option<Arc<dyn FindPerson>>,
         recorder: Recorder,
     ) -> Self {
         let limits = Limits {
@@ -125,6 +128,7 @@ impl Gate {
             accounts: Mutex::new(accounts),
             limits: Mutex::new(limits),
             roles,
+            people,
             recorder,
         }
     }
@@ -223,6 +227,9 @@ impl Gate {
             Some(_) => lock(&self.limits).refused.take(offer.user.clone(), self.clock.boot()),
         };
         if !worth {
+            if refused.is_some() {
+                self.recorder.skip();
+            }
             return;
         }
         let admitted = admission.result.as_ref().ok();
@@ -264,10 +271,11 @@ impl Gate {
         if !lock(&self.limits).source.take(account.rhost.clone(), boot) {
             return case.refuse(Reason::RateLimited, vec![]);
         }
-        let credential = match service {
+        let mut credential = match service {
             Service::Sudo => self.sudo_credential(&name, account.loginuid),
             Service::Ssh | Service::Other => Credential::of_login(row.as_ref(), &name),
         };
+        self.identify(&name, &mut credential).await;
         let roles = match credential.identity {
             Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait).await,
             None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
@@ -297,6 +305,17 @@ impl Gate {
                 }
                 case.deny(steps, &judgement, credential.identity.map(|(_, oid)| oid))
             }
+        }
+    }
+
+    /// Finds out who holds a certificate that does not say it, where an administrator allowed to ask.
+    async fn identify(&self, name: &LoginName, credential: &mut Credential) {
+        if !credential.admitted || credential.identity.is_some() {
+            return;
+        }
+        if let (Some(tid), Some(people)) = (credential.tenant, &self.people) {
+            let found = tokio::time::timeout(self.settings.wait, people.find(name)).await;
+            credential.identity = found.ok().flatten().map(|oid| (tid, oid));
         }
     }
 
@@ -334,11 +353,11 @@ impl Gate {
         }
     }
 
-    /// Who runs sudo: somebody who was let in and whose account is still open.
+    /// Who runs sudo: somebody who was let in, on the credential of that time. A person who was locked
+    /// out meanwhile is judged anew, so that the reason is the real one.
     fn sudo_credential(&self, name: &LoginName, loginuid: u32) -> Credential {
         let accounts = lock(&self.accounts);
         let Some(person) = accounts.by_name(name) else { return Credential::default() };
-        let open = person.unlocked_until.is_some_and(|until| until > self.clock.now());
         // The audit uid tells from whose login this process descends, when it tells anything.
         let held = if loginuid == NO_LOGINUID || !nightlatch_model::is_our_uid(loginuid) {
             person.uid
@@ -346,7 +365,7 @@ impl Gate {
             loginuid
         };
         Credential {
-            admitted: open,
+            admitted: true,
             tenant: Some(person.tid),
             identity: Some((person.tid, person.oid)),
             ends: person.unlocked_until,
@@ -411,7 +430,7 @@ impl Gate {
         let Ok(name) = LoginName::parse(user) else {
             return case.refuse(Reason::NameNotAllowed, vec![]).record;
         };
-        let credential = match certificate {
+        let mut credential = match certificate {
             Some((key_type, key)) => {
                 let admission = self.admission(Offered { user, key_type, key, key_len: key.len() }, now);
                 match admission.result {
@@ -424,6 +443,7 @@ impl Gate {
             }
             None => self.known_person(&name, now),
         };
+        self.identify(&name, &mut credential).await;
         let roles = match credential.identity {
             Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait).await,
             None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
@@ -437,7 +457,13 @@ impl Gate {
                 }
                 None => case.refuse(Reason::Internal, credential.steps).record,
             },
-            Verdict::Denial(_) => case.deny(credential.steps, &judgement, oid).record,
+            Verdict::Denial(_) => {
+                let mut record = case.deny(credential.steps, &judgement, oid).record;
+                if certificate.is_none() && record.reason() == Some(Reason::IdentityUnknown) {
+                    record.hint = "the person was never here: give their certificate with --cert FILE".into();
+                }
+                record
+            }
         }
     }
 
@@ -456,142 +482,6 @@ impl Gate {
             steps: vec![],
         }
     }
-}
-
-/// What stands behind a question: proven at login, remembered for sudo.
-#[derive(Default)]
-struct Credential {
-    admitted: bool,
-    tenant: Option<TenantId>,
-    identity: Option<(TenantId, ObjectId)>,
-    ends: Option<Timestamp>,
-    held: Option<u32>,
-    steps: Vec<Step>,
-}
-
-impl Credential {
-    /// The certificate of the last hook call of this connection, for this very name.
-    fn of_login(row: Option<&crate::login::LastCall>, name: &LoginName) -> Self {
-        match row {
-            Some(row) if row.user == name.as_str() => match &row.admitted {
-                Some(admitted) => Self::of_admitted(admitted, row.held_uid, row.steps.clone()),
-                None => Self { steps: row.steps.clone(), ..Self::default() },
-            },
-            _ => Self::default(),
-        }
-    }
-
-    fn of_admitted(admitted: &Admitted, held: u32, steps: Vec<Step>) -> Self {
-        Self {
-            admitted: true,
-            tenant: Some(admitted.tid),
-            identity: admitted.oid.map(|oid| (admitted.tid, oid)),
-            ends: Some(admitted.ends),
-            held: Some(held),
-            steps,
-        }
-    }
-}
-
-/// One question on its way to an answer and a record.
-struct Case {
-    correlation: String,
-    at: Timestamp,
-    service: String,
-    user: String,
-    rhost: Option<String>,
-}
-
-impl Case {
-    fn new(account: &Account, correlation: String, at: Timestamp) -> Self {
-        Self {
-            correlation,
-            at,
-            service: clean(&account.service),
-            user: clean(&account.user),
-            rhost: (!account.rhost.is_empty()).then(|| clean(&account.rhost)),
-        }
-    }
-
-    fn record(self, steps: Vec<Step>, judged: &[Step], oid: Option<ObjectId>) -> Record {
-        Record {
-            correlation: self.correlation,
-            at: self.at,
-            service: self.service,
-            user: self.user,
-            outcome: Outcome::Unknown,
-            reason: None,
-            text: String::new(),
-            hint: String::new(),
-            steps: steps.iter().chain(judged).map(step_record).collect(),
-            oid: oid.map(|oid| oid.to_string()),
-            certificate: None,
-            rhost: self.rhost,
-            until: None,
-            admin: false,
-        }
-    }
-
-    fn refuse(self, reason: Reason, steps: Vec<Step>) -> Decided {
-        self.refused(reason, reason.text().to_owned(), reason.cure().to_owned(), steps, &[], None)
-    }
-
-    fn deny(self, steps: Vec<Step>, judgement: &Judgement, oid: Option<ObjectId>) -> Decided {
-        let (reason, text, hint) = match &judgement.verdict {
-            Verdict::Denial(denial) => (denial.reason(), denial.text().to_owned(), denial.hint().to_owned()),
-            Verdict::Permit(_) => {
-                (Reason::Internal, Reason::Internal.text().to_owned(), Reason::Internal.cure().to_owned())
-            }
-        };
-        self.refused(reason, text, hint, steps, &judgement.steps, oid)
-    }
-
-    fn refused(
-        self,
-        reason: Reason,
-        text: String,
-        hint: String,
-        steps: Vec<Step>,
-        judged: &[Step],
-        oid: Option<ObjectId>,
-    ) -> Decided {
-        let shown = format!("{text}\n{hint}\nreason {reason}, ref {}", self.correlation);
-        let mut record = self.record(steps, judged, oid);
-        record.outcome = outcome_of(reason);
-        record.reason = Some(reason.word().to_owned());
-        (record.text, record.hint) = (text, hint);
-        Decided { answer: Message::Deny { code: reason.word().to_owned(), text: shown }, record }
-    }
-
-    fn permit(
-        self,
-        steps: Vec<Step>,
-        judgement: &Judgement,
-        oid: ObjectId,
-        until: Timestamp,
-        admin: bool,
-    ) -> Decided {
-        let mut record = self.record(steps, &judgement.steps, Some(oid));
-        record.outcome = Outcome::Permit;
-        (record.until, record.admin) = (Some(until), admin);
-        Decided { answer: Message::Permit { until: until.0, admin }, record }
-    }
-}
-
-const fn outcome_of(reason: Reason) -> Outcome {
-    match reason.answer() {
-        Answer::Denial => Outcome::Denial,
-        Answer::Unknown => Outcome::Unknown,
-    }
-}
-
-fn step_record(step: &Step) -> StepRecord {
-    let (outcome, reason) = match step.outcome {
-        RuleOutcome::Pass => ("pass", None),
-        RuleOutcome::Fail(reason) => ("fail", Some(reason.word().to_owned())),
-        RuleOutcome::Skip => ("skip", None),
-    };
-    StepRecord { rule: step.rule.to_owned(), input: step.input.clone(), outcome: outcome.to_owned(), reason }
 }
 
 /// A permit's longest life, for [`Rules::max_session`]; none when zero or negative.

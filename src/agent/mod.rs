@@ -4,16 +4,21 @@
 pub mod admin;
 mod azure_facts;
 mod ca_keys;
+mod case;
+mod credential;
 mod daemon;
 mod gate;
+#[cfg(test)]
+mod gate_tests;
 mod listing;
 mod refresh;
 mod roles;
 mod servers;
 mod settings;
 
+pub use case::Decided;
 pub use daemon::{DaemonError, Paths, run};
-pub use gate::{AskRoles, Decided, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
+pub use gate::{AskRoles, FindPerson, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
 pub use listing::{Entry, entries};
 pub use servers::{Door, serve};
 pub use settings::{Machine, Settings, SettingsError};

@@ -7,12 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_wire::{FrameError, MAX_FRAME, Message, UNSUPPORTED, frame_len};
+use nightlatch_wire::{MAX_FRAME, Message, UNSUPPORTED, frame_len};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::gate::Gate;
 use crate::sys::Peer;
@@ -45,7 +45,8 @@ pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>
                 let gate = Arc::clone(&gate);
                 tokio::spawn(async move {
                     if let Err(cause) = answer(door, stream, uid, &gate).await {
-                        debug!("{door:?}: {cause}");
+                        gate.recorder()
+                            .complain(format!("{door:?}: a question that did not end well: {cause}"));
                     }
                     drop(slot);
                 });
@@ -61,15 +62,18 @@ pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>
 async fn answer(door: Door, mut stream: UnixStream, uid: u32, gate: &Arc<Gate>) -> io::Result<()> {
     let peer = Peer::of(&stream).map_err(io::Error::other)?;
     if let Err(refused) = peer.require(uid) {
-        warn!("{door:?}: {refused}");
+        gate.recorder().complain(format!("{door:?}: {refused}"));
         return Ok(());
     }
     let body = timeout(READ_LIMIT, read_body(&mut stream)).await??;
     let reply = match Message::decode(&body) {
         Ok(question) => reply(door, &question, gate).await,
-        Err(FrameError::Version(_) | FrameError::Verb(_)) => Message::Err(UNSUPPORTED.into()),
+        Err(cause) if cause.is_unsupported() => {
+            gate.recorder().complain(format!("{door:?}: {cause}"));
+            Message::Err(UNSUPPORTED.into())
+        }
         Err(cause) => {
-            warn!("{door:?}: a frame that cannot be read: {cause}");
+            gate.recorder().complain(format!("{door:?}: a frame that cannot be read: {cause}"));
             Message::Err("malformed".into())
         }
     };
@@ -98,6 +102,9 @@ async fn reply(door: Door, question: &Message, gate: &Arc<Gate>) -> Message {
             decided.unwrap_or_else(|_| Message::Err("internal".into()))
         }
         (Door::Account, Message::Auth(auth)) => Message::Text(gate.auth_text(auth)),
-        _ => Message::Err(UNSUPPORTED.into()),
+        _ => {
+            gate.recorder().complain(format!("{door:?}: a verb that this socket does not take"));
+            Message::Err(UNSUPPORTED.into())
+        }
     }
 }

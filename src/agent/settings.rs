@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::gate::{GateSettings, MAX_UPSTREAM_WAIT, max_session};
 use crate::accounts::UidOverrides;
 use crate::config::{CaSource, Cloud, Config, Kind, Mode, RoleBackEnd, RoleScope, Span};
+use crate::entra::clouds::{self, Endpoints};
 use crate::login::{AdmitRules, Extensions};
 
 /// The longest life of a certificate when nothing is configured.
@@ -90,6 +91,8 @@ pub struct Settings {
     pub region: Option<String>,
     /// The identity that asks.
     pub client_id: Option<String>,
+    /// The federated token, when the installer hands one over.
+    pub token_file: Option<PathBuf>,
     /// Where CA keys come from.
     pub ca_sources: Vec<CaSource>,
     /// Pinned CA keys.
@@ -106,6 +109,8 @@ pub struct Settings {
     pub shell: String,
     /// Uids that settle collisions.
     pub overrides: UidOverrides,
+    /// Whether Graph is asked for object ids.
+    pub graph: bool,
     /// Whether the proxy variables are honoured.
     pub proxy_from_env: bool,
     config: Config,
@@ -152,11 +157,8 @@ impl Settings {
             roles_file: path(&config.login.roles_file, "/etc/nightlatch/roles.toml"),
             region: given(config.node.region.as_deref()).or_else(|| machine.region.clone()),
             client_id: given(config.node.client_id.as_deref()).or_else(|| machine.client_id.clone()),
-            ca_sources: config
-                .trust
-                .ca
-                .clone()
-                .unwrap_or_else(|| vec![CaSource::Imds, CaSource::Himds, CaSource::File]),
+            token_file: config.node.token_file.clone(),
+            ca_sources: config.trust.ca.clone().unwrap_or_else(|| default_ca_sources(kind)),
             ca_file: path(&config.trust.ca_file, "/etc/nightlatch/ca.pub"),
             ca_grace: config.trust.ca_grace.unwrap_or(DEFAULT_CA_GRACE).0,
             revoked_file: path(&config.trust.revoked_file, "/etc/nightlatch/revoked"),
@@ -164,9 +166,21 @@ impl Settings {
             domains,
             shell: config.login.shell.clone().unwrap_or_else(|| "/bin/bash".into()),
             overrides,
+            graph: config.identity.graph.unwrap_or(false),
             proxy_from_env: config.network.proxy.as_deref() != Some("none"),
             config,
         })
+    }
+
+    /// The hosts of this cloud.
+    #[must_use]
+    pub fn endpoints(&self) -> Endpoints {
+        match self.cloud {
+            Cloud::Auto | Cloud::AzureCloud => clouds::Cloud::Public,
+            Cloud::AzureUSGovernment => clouds::Cloud::UsGovernment,
+            Cloud::AzureChinaCloud => clouds::Cloud::China,
+        }
+        .endpoints()
     }
 
     /// What the gate works with.
@@ -193,13 +207,21 @@ impl Settings {
             rules: Rules {
                 tenant: self.tenant,
                 domains: self.domains.clone(),
-                guests: true,
+                guests: self.config.login.guests.unwrap_or(true),
                 max_session: max_session(0),
             },
             wait: quarter.min(MAX_UPSTREAM_WAIT),
             scope: self.scopes.last().map(|(_, scope)| scope.clone()),
             interactive_reason: self.config.login.interactive_reason.unwrap_or(false),
         }
+    }
+}
+
+fn default_ca_sources(kind: Kind) -> Vec<CaSource> {
+    match kind {
+        Kind::Aks | Kind::Vm => vec![CaSource::Imds, CaSource::File],
+        Kind::ArcVm | Kind::AksArc => vec![CaSource::Himds, CaSource::File],
+        Kind::Auto | Kind::Plain => vec![CaSource::File],
     }
 }
 

@@ -122,6 +122,9 @@ pub struct Node {
     pub region: Option<String>,
     /// The client id of the managed identity that asks. Default: azure.json, else the only one.
     pub client_id: Option<String>,
+    /// A federated service-account token that Entra takes as proof, handed over by the installer.
+    /// With `client_id` it is the preferred identity. Default: none.
+    pub token_file: Option<PathBuf>,
     /// Free labels, printed in reports.
     pub labels: BTreeMap<String, String>,
 }
@@ -130,7 +133,7 @@ pub struct Node {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trust {
-    /// Default: imds, himds and file, whichever are there.
+    /// Default: file, and imds on Azure or himds on Arc.
     pub ca: Option<Vec<CaSource>>,
     /// OpenSSH public keys, one a line. Default `/etc/nightlatch/ca.pub`.
     pub ca_file: Option<PathBuf>,
@@ -154,6 +157,9 @@ pub struct Identity {
     /// A table of names and object ids, for certificates without the extension.
     /// Default `/etc/nightlatch/identities.toml`.
     pub map_file: Option<PathBuf>,
+    /// Ask Microsoft Graph for the object id of a name that neither the certificate nor the table says.
+    /// Needs User.Read.All for the node's identity. Default false.
+    pub graph: Option<bool>,
 }
 
 /// `[login]`
@@ -162,6 +168,8 @@ pub struct Identity {
 pub struct Login {
     /// The domains whose names are answered. Default: all.
     pub domains: Option<Vec<String>>,
+    /// Whether guests of the tenant may log in. Without them only names in `domains` do. Default true.
+    pub guests: Option<bool>,
     /// Default `pdp`.
     pub roles_from: Option<RoleBackEnd>,
     /// For `roles_from = "file"`. Default `/etc/nightlatch/roles.toml`.

@@ -4,6 +4,8 @@
 //! the answers of Azure; this room never fetches, never writes, and never lets anybody in alone.
 
 mod admit;
+#[cfg(test)]
+mod admit_tests;
 mod correlation;
 mod identity;
 mod limits;

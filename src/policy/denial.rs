@@ -75,16 +75,20 @@ fn detail(reason: Reason, roles: &RoleAnswer) -> Option<String> {
 }
 
 fn hint(reason: Reason, request: &LoginRequest, facts: &Facts) -> String {
-    let role = match reason {
-        Reason::NoVmRole => "Virtual Machine User Login",
-        Reason::NoAdminRole => "Virtual Machine Administrator Login",
+    let (first, role) = match reason {
+        // CheckAccess does not tell a role that is only eligible from one that is not there.
+        Reason::NoVmRole => (
+            "if it is yours in Privileged Identity Management, activate it; else: ",
+            "Virtual Machine User Login",
+        ),
+        Reason::NoAdminRole => ("", "Virtual Machine Administrator Login"),
         _ => return reason.cure().to_owned(),
     };
     let oid = facts.identity.map_or_else(|| "OID".to_owned(), |(_, oid): (_, ObjectId)| oid.to_string());
     let kind = if request.name.as_object_id().is_some() { "ServicePrincipal" } else { "User" };
     let scope = facts.scope.as_ref().and_then(shell_word).unwrap_or_else(|| "SCOPE".to_owned());
     format!(
-        "az role assignment create --assignee-object-id {oid} --assignee-principal-type {kind} --role \"{role}\" --scope {scope}"
+        "{first}az role assignment create --assignee-object-id {oid} --assignee-principal-type {kind} --role \"{role}\" --scope {scope}"
     )
 }
 

@@ -5,6 +5,8 @@
 //! not found) never grants and is reported. Source: Microsoft Learn, "What is Azure RBAC", "Understand
 //! Azure role definitions", "Understand Azure deny assignments".
 
+use std::cmp::Reverse;
+
 use nightlatch_model::{Guid, ObjectId, Timestamp};
 
 use crate::answer::{Evidence, Refused, Right, RoleAnswer, UnknownCause, lasting, settle};
@@ -212,10 +214,8 @@ fn right(
         }
     }
 
-    // Of several grants the one that lasts longest; ties go to the smaller id, not to the first.
-    let best = granted
-        .into_iter()
-        .min_by_key(|(ends, evidence)| (std::cmp::Reverse(lasting(*ends)), evidence.clone()));
+    // Of several grants the one that lasts longest; what ties depends on is not the order of the facts.
+    let best = granted.into_iter().min_by_key(|(ends, evidence)| (Reverse(lasting(*ends)), evidence.clone()));
     if let Some((until, evidence)) = best {
         return Right::Granted { until, evidence };
     }

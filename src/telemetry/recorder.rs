@@ -88,10 +88,16 @@ impl Record {
     }
 }
 
+/// What goes through the queue.
+enum Entry {
+    Decision(Box<Record>),
+    Complaint(String),
+}
+
 /// Takes records from any thread without ever waiting.
 #[derive(Clone)]
 pub struct Recorder {
-    queue: SyncSender<Record>,
+    queue: SyncSender<Entry>,
     dropped: Arc<AtomicU64>,
     ring: Arc<Mutex<Ring>>,
 }
@@ -114,8 +120,23 @@ impl Recorder {
 
     /// Hands a record over; when the queue is full it is counted instead.
     pub fn record(&self, record: Record) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(record) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.send(Entry::Decision(Box::new(record)));
+    }
+
+    /// Says that something was refused before it became a question: a stranger on a socket, a frame that
+    /// cannot be read. Bounded like decisions, since strangers cause it.
+    pub fn complain(&self, text: String) {
+        self.send(Entry::Complaint(text));
+    }
+
+    /// Counts a decision that is not worth a record of its own.
+    pub fn skip(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn send(&self, entry: Entry) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(entry) {
+            self.skip();
         }
     }
 
@@ -135,7 +156,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, waiting: &Receiver<Record>) {
+    fn run(mut self, waiting: &Receiver<Entry>) {
         let mut second = self.clock.boot().as_secs();
         let mut written = 0_u32;
         let mut skipped = 0_u64;
@@ -154,9 +175,12 @@ impl Writer {
             }
             match next {
                 Ok(_) if written >= MAX_PER_SECOND => skipped += 1,
-                Ok(record) => {
+                Ok(entry) => {
                     written += 1;
-                    self.write(&record);
+                    match entry {
+                        Entry::Decision(record) => self.write(&record),
+                        Entry::Complaint(text) => warn!("{text}"),
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -59,10 +59,7 @@ impl LocalCa {
     /// # Errors
     /// When ssh-keygen fails.
     pub fn new(image: &Image) -> Result<Self, WorldError> {
-        let folder = tempfile::Builder::new()
-            .prefix("nightlatch-ca-")
-            .tempdir()
-            .map_err(|why| WorldError::io("a folder in /tmp", &why))?;
+        let folder = crate::desk::folder("ca-")?;
         let ca = Self { folder, image: image.clone() };
         let mut command = image.command("ssh-keygen")?;
         succeed(

@@ -98,6 +98,7 @@ pub fn install(node: &Node, binaries: &Binaries) -> Result<(), WorldError> {
         let place = match name.as_str() {
             "sysusers.conf" => "/usr/lib/sysusers.d/nightlatch.conf".to_owned(),
             "tmpfiles.conf" => "/usr/lib/tmpfiles.d/nightlatch.conf".to_owned(),
+            "nightlatch.catalog" => "/usr/lib/systemd/catalog/nightlatch.catalog".to_owned(),
             unit if unit.ends_with(".service") || unit.ends_with(".socket") => {
                 units.push(unit.to_owned());
                 format!("/usr/lib/systemd/system/{unit}")
@@ -106,7 +107,7 @@ pub fn install(node: &Node, binaries: &Binaries) -> Result<(), WorldError> {
         };
         node.copy_in(&entry.path(), &place, 0o644)?;
     }
-    node.shell("systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload")?;
+    node.shell("systemd-sysusers && systemd-tmpfiles --create && journalctl --update-catalog && systemctl daemon-reload")?;
     // Sockets first: they are bound before the service that takes them over.
     units.sort_by_key(|unit| (!unit.ends_with(".socket"), unit.clone()));
     for unit in units {

@@ -10,17 +10,23 @@
 )]
 
 mod certificate;
+mod cluster;
+mod desk;
 mod image;
 mod install;
 mod node;
 mod person;
+pub mod playground;
 mod run;
 mod story;
+mod tenant;
 
 pub use certificate::{CertificateSpec, LocalCa};
+pub use cluster::Cluster;
 pub use image::{Image, prepare};
 pub use install::{Binaries, configure_by_hand, install};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use person::{Person, SshOutcome, local_user};
 pub use run::{WorldError, wait_until};
 pub use story::Story;
+pub use tenant::{Metadata, Tenant};

@@ -64,10 +64,7 @@ impl Person {
     /// # Errors
     /// When ssh-keygen fails.
     pub fn with_key(image: &Image, key_type: &str) -> Result<Self, WorldError> {
-        let folder = tempfile::Builder::new()
-            .prefix("nightlatch-person-")
-            .tempdir()
-            .map_err(|why| WorldError::io("a folder in /tmp", &why))?;
+        let folder = crate::desk::folder("person-")?;
         let person = Self { folder };
         let mut command = image.command("ssh-keygen")?;
         command.args(["-q", "-t", key_type, "-N", "", "-C", "", "-f"]).arg(person.key_path());
@@ -75,6 +72,20 @@ impl Person {
             command.args(["-b", "2048"]);
         }
         succeed(&mut command)?;
+        Ok(person)
+    }
+
+    /// A person whose key and certificate another program wrote as `id_rsa`, `id_rsa.pub` and
+    /// `id_rsa.pub-aadcert.pub`; the files are copied as they are.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn from_folder(from: &Path) -> Result<Self, WorldError> {
+        let person = Self { folder: crate::desk::folder("person-")? };
+        for to in [person.key_path(), person.public_key_path(), person.certificate_path()] {
+            let from = from.join(to.file_name().unwrap_or_default());
+            fs::copy(&from, &to).map_err(|why| WorldError::io(from.display(), &why))?;
+        }
         Ok(person)
     }
 

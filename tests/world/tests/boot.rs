@@ -113,7 +113,8 @@ fn a_host_program_runs_in_the_nodes_network() {
 fn a_killed_owner_leaves_nothing() {
     if std::env::var_os(OWNER).is_some() {
         let node = Node::boot(&NodeSpec::default()).unwrap();
-        println!("\nnode {}", node.id());
+        let bob = Person::new(node.image()).unwrap();
+        println!("\nnode {} {}", node.id(), bob.key_path().display());
         loop {
             std::thread::park();
         }
@@ -125,11 +126,13 @@ fn a_killed_owner_leaves_nothing() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-    let id =
+    let said =
         lines.map_while(Result::ok).find_map(|line| line.strip_prefix("node ").map(str::to_owned)).unwrap();
-    assert!(!traces(&id).is_empty());
+    let (id, key) = said.split_once(' ').unwrap();
+    assert!(!traces(id).is_empty() && Path::new(key).exists());
     owner.kill().unwrap();
     owner.wait().unwrap();
-    let gone = wait_until("the killed owner's node is gone", LIMIT, || traces(&id).is_empty());
-    gone.unwrap_or_else(|why| panic!("{why}: {:?}", traces(&id)));
+    let gone = wait_until("the killed owner's node is gone", LIMIT, || traces(id).is_empty());
+    gone.unwrap_or_else(|why| panic!("{why}: {:?}", traces(id)));
+    wait_until("the killed owner's key is gone", LIMIT, || !Path::new(key).exists()).unwrap();
 }

@@ -21,7 +21,8 @@ fn the_command_that_would_fix_it() {
     assert_eq!(ssh.text(), "you have no VM login role on this node");
     assert_eq!(
         ssh.hint(),
-        "az role assignment create --assignee-object-id a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1 \
+        "if it is yours in Privileged Identity Management, activate it; else: \
+         az role assignment create --assignee-object-id a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1 \
          --assignee-principal-type User --role \"Virtual Machine User Login\" \
          --scope /subscriptions/S1/resourceGroups/rg"
     );

@@ -15,6 +15,7 @@
 )]
 
 mod generate;
+mod mutate;
 mod oracle;
 mod random;
 mod refusals;

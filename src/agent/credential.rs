@@ -1,0 +1,47 @@
+//! What stands behind a question: the certificate of the last hook call, or an account that is open.
+
+use nightlatch_model::{LoginName, ObjectId, TenantId, Timestamp};
+use nightlatch_policy::Step;
+
+use crate::login::{Admitted, LastCall};
+
+/// What stands behind a question: proven at login, remembered for sudo.
+#[derive(Default)]
+pub(super) struct Credential {
+    /// A certificate was admitted, or the account is open.
+    pub(super) admitted: bool,
+    /// The tenant that the certificate or the account states.
+    pub(super) tenant: Option<TenantId>,
+    /// Who holds it.
+    pub(super) identity: Option<(TenantId, ObjectId)>,
+    /// Its end.
+    pub(super) ends: Option<Timestamp>,
+    /// The uid that sshd or the audit system holds.
+    pub(super) held: Option<u32>,
+    /// The rules that admitted it.
+    pub(super) steps: Vec<Step>,
+}
+
+impl Credential {
+    /// The certificate of the last hook call of this connection, for this very name.
+    pub(super) fn of_login(row: Option<&LastCall>, name: &LoginName) -> Self {
+        match row {
+            Some(row) if row.user == name.as_str() => match &row.admitted {
+                Some(admitted) => Self::of_admitted(admitted, row.held_uid, row.steps.clone()),
+                None => Self { steps: row.steps.clone(), ..Self::default() },
+            },
+            _ => Self::default(),
+        }
+    }
+
+    pub(super) fn of_admitted(admitted: &Admitted, held: u32, steps: Vec<Step>) -> Self {
+        Self {
+            admitted: true,
+            tenant: Some(admitted.tid),
+            identity: admitted.oid.map(|oid| (admitted.tid, oid)),
+            ends: Some(admitted.ends),
+            held: Some(held),
+            steps,
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The gate with real certificates, a clock that stands still, and roles from a script.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nightlatch_model::{LoginName, ObjectId, Role, Snapshot, TenantId, Timestamp};
+use nightlatch_policy::{Evidence, Grant, Refused, RoleAnswer, UnknownCause};
+use nightlatch_sshcert::PublicKey;
+use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
+use nightlatch_wire::{Account, Message, NO_LOGINUID, Offer, Parent};
+
+use super::gate::{AskRoles, Gate, LocalFacts};
+use super::settings::{Machine, Settings};
+use crate::accounts::{Accounts, UidOverrides};
+use crate::clock::{Clock, ManualClock};
+use crate::config::{Config, RoleBackEnd};
+use crate::login::{KeySource, TrustStore};
+use crate::telemetry::Recorder;
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+
+#[derive(Default)]
+struct Script {
+    answers: Mutex<HashMap<ObjectId, RoleAnswer>>,
+    asked: AtomicUsize,
+}
+
+impl AskRoles for Script {
+    fn ask<'a>(
+        &'a self,
+        _: TenantId,
+        oid: ObjectId,
+        _: Duration,
+    ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answers.lock().unwrap().get(&oid).cloned();
+        Box::pin(async move { answer.unwrap_or(RoleAnswer::NotGranted(Refused::NoAssignment)) })
+    }
+}
+
+struct Rig {
+    gate: Arc<Gate>,
+    script: Arc<Script>,
+    folder: tempfile::TempDir,
+    ca: TestKey,
+    holder: TestKey,
+}
+
+const MONITOR: Parent = Parent { pid: 100, start: 7 };
+
+fn oid(n: u8) -> ObjectId {
+    format!("00000000-0000-4000-8000-0000000000{n:02x}").parse().unwrap()
+}
+
+fn rig_with(overrides: &[(&str, u32)]) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let clock = Clock::Manual(ManualClock::at(NOW));
+    let mut config = Config { tenant: TENANT.parse().ok(), ..Config::default() };
+    config.login.roles_from = Some(RoleBackEnd::File);
+    let settings = Settings::resolve(config, &Machine::default()).unwrap();
+    let ca = TestKey::ed25519([7; 32]);
+    let mut trust = TrustStore::new(3_600);
+    trust.merge(KeySource::File, vec![PublicKey::from_openssh_line(&ca.line()).unwrap()], NOW);
+    let overrides =
+        UidOverrides::new(overrides.iter().map(|(name, uid)| (LoginName::parse(name).unwrap(), *uid)))
+            .unwrap();
+    let accounts =
+        Accounts::open(settings.tenant, vec![], "/bin/sh".into(), overrides, path("book"), path("snapshot"))
+            .unwrap();
+    let script = Arc::new(Script::default());
+    let recorder = Recorder::start(path("ring"), clock.clone()).unwrap();
+    let facts = LocalFacts { trust, ..LocalFacts::default() };
+    let roles: Arc<dyn AskRoles> = Arc::<Script>::clone(&script);
+    let gate = Arc::new(Gate::new(settings.gate(), clock, facts, accounts, roles, None, recorder));
+    Rig { gate, script, folder, ca, holder: TestKey::ed25519([8; 32]) }
+}
+
+fn rig() -> Rig {
+    rig_with(&[])
+}
+
+impl Rig {
+    fn role(&self, who: u8, role: Role) {
+        let grant = Grant {
+            role,
+            until: None,
+            admin_until: None,
+            evidence: Evidence::default(),
+            admin_evidence: None,
+            admin_refused: None,
+            unknown: None,
+        };
+        self.answer(who, RoleAnswer::Granted(grant));
+    }
+
+    fn answer(&self, who: u8, answer: RoleAnswer) {
+        self.script.answers.lock().unwrap().insert(oid(who), answer);
+    }
+
+    fn uid(&self, name: &str) -> u32 {
+        nightlatch_model::uid_of(TENANT.parse().unwrap(), &LoginName::parse(name).unwrap())
+    }
+
+    fn offer(&self, name: &str, who: u8, uid: u32, parents: &[Parent]) -> Message {
+        let at = |seconds: i64| u64::try_from(NOW.0 + seconds).unwrap();
+        let line = CertificateBuilder::new(&self.holder)
+            .principals([name])
+            .text_extension("oid@entra.microsoft.com", oid(who).to_string())
+            .text_extension("tid@entra.microsoft.com", TENANT)
+            .valid(at(-300), at(3_300))
+            .line(&self.ca);
+        let (key_type, key) = line.split_once(' ').unwrap();
+        self.offer_key(name, uid, key_type, key, parents)
+    }
+
+    fn offer_key(&self, name: &str, uid: u32, key_type: &str, key: &str, parents: &[Parent]) -> Message {
+        self.gate.offer(&Offer {
+            user: name.into(),
+            uid,
+            key_type: key_type.into(),
+            key: key.into(),
+            key_len: u32::try_from(key.len()).unwrap(),
+            parents: parents.to_vec(),
+        })
+    }
+
+    fn account(&self, name: &str, service: &str, parents: &[Parent]) -> Message {
+        let account = Account {
+            user: name.into(),
+            service: service.into(),
+            rhost: "192.0.2.7".into(),
+            tty: String::new(),
+            loginuid: NO_LOGINUID,
+            parents: parents.to_vec(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(self.gate.account(&account))
+    }
+
+    /// A whole login: the word of the refusal, or `permit`.
+    fn login(&self, name: &str, who: u8) -> String {
+        self.login_as(name, who, self.uid(name))
+    }
+
+    fn login_as(&self, name: &str, who: u8, uid: u32) -> String {
+        assert!(matches!(self.offer(name, who, uid, &[MONITOR]), Message::Line(_)));
+        word(self.account(name, "sshd", &[MONITOR]))
+    }
+
+    fn sudo(&self, name: &str) -> String {
+        word(self.account(name, "sudo", &[Parent { pid: 900, start: 1 }]))
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        serde_json::from_slice(&std::fs::read(self.folder.path().join("snapshot")).unwrap()).unwrap()
+    }
+}
+
+fn word(answer: Message) -> String {
+    match answer {
+        Message::Permit { .. } => "permit".into(),
+        Message::Deny { code, .. } => code,
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_yes_is_on_disk_before_it_leaves() {
+    let rig = rig();
+    rig.role(1, Role::Admin);
+    assert_eq!(rig.login("alice@contoso.com", 1), "permit");
+    let accounts = rig.snapshot().accounts;
+    assert_eq!(accounts[0].unlocked_until, Some(NOW.plus(3_300)));
+    assert!(accounts[0].admin);
+    assert!(std::fs::read_to_string(rig.folder.path().join("book")).unwrap().contains("alice@contoso.com"));
+}
+
+#[test]
+fn a_yes_that_cannot_be_written_is_a_no() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    // The folder of the snapshot is gone: nothing can be renamed into place.
+    let gone = rig.folder.path().to_path_buf();
+    std::fs::remove_dir_all(&gone).unwrap();
+    assert_eq!(rig.login("alice@contoso.com", 1), "internal");
+}
+
+#[test]
+fn no_admit_no_login() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &[MONITOR])), "no_admit");
+    // Somebody else's admit, another connection's admit, a connection with the same pid later.
+    let uid = rig.uid("alice@contoso.com");
+    rig.offer("alice@contoso.com", 1, uid, &[MONITOR]);
+    assert_eq!(word(rig.account("bob@contoso.com", "sshd", &[MONITOR])), "no_admit");
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &[Parent { pid: 101, start: 7 }])), "no_admit");
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &[Parent { pid: 100, start: 8 }])), "no_admit");
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &[])), "no_admit");
+    // Under keyboard-interactive PAM runs in a child of the monitor.
+    let child = [Parent { pid: 102, start: 9 }, MONITOR];
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &child)), "permit");
+}
+
+/// A client may probe one certificate and sign with another; sshd asks the hook right before it checks
+/// the signature.
+#[test]
+fn the_certificate_of_the_last_hook_call_is_judged() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    let uid = rig.uid("alice@contoso.com");
+    rig.offer("alice@contoso.com", 1, uid, &[MONITOR]);
+    rig.offer("alice@contoso.com", 2, uid, &[MONITOR]);
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &[MONITOR])), "no_vm_role");
+    rig.offer("alice@contoso.com", 2, uid, &[MONITOR]);
+    rig.offer("alice@contoso.com", 1, uid, &[MONITOR]);
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &[MONITOR])), "permit");
+    // A last call with a bare key takes the admission away.
+    rig.offer("alice@contoso.com", 1, uid, &[MONITOR]);
+    let key = rig.holder.line();
+    let (key_type, key) = key.split_once(' ').unwrap();
+    assert_eq!(rig.offer_key("alice@contoso.com", uid, key_type, key.trim(), &[MONITOR]), Message::None);
+    assert_eq!(word(rig.account("alice@contoso.com", "sshd", &[MONITOR])), "no_admit");
+}
+
+#[test]
+fn the_hook_alone_asks_nobody_and_writes_nothing() {
+    let rig = rig();
+    for _ in 0..20 {
+        rig.offer("alice@contoso.com", 1, rig.uid("alice@contoso.com"), &[MONITOR]);
+    }
+    assert_eq!(rig.script.asked.load(Ordering::SeqCst), 0);
+    assert!(!rig.folder.path().join("book").exists());
+    assert!(rig.snapshot().accounts.is_empty());
+}
+
+#[test]
+fn a_definite_no_locks_and_unknown_changes_nothing() {
+    let rig = rig();
+    rig.role(1, Role::Admin);
+    assert_eq!(rig.login("alice@contoso.com", 1), "permit");
+    rig.answer(1, RoleAnswer::Unknown(UnknownCause::Upstream("down".into())));
+    assert_eq!(rig.login("alice@contoso.com", 1), "upstream_unknown");
+    assert!(rig.snapshot().accounts[0].unlocked_until.is_some());
+    rig.answer(1, RoleAnswer::NotGranted(Refused::DenyAssignment { id: "d".into() }));
+    assert_eq!(rig.login("alice@contoso.com", 1), "deny_assignment");
+    let account = rig.snapshot().accounts[0].clone();
+    assert_eq!((account.unlocked_until, account.admin), (None, false));
+}
+
+#[test]
+fn sudo_follows_the_role_within_one_session() {
+    let rig = rig();
+    assert_eq!(rig.sudo("alice@contoso.com"), "no_admit");
+    rig.role(1, Role::Admin);
+    rig.login("alice@contoso.com", 1);
+    assert_eq!(rig.sudo("alice@contoso.com"), "permit");
+    rig.role(1, Role::User);
+    assert_eq!(rig.sudo("alice@contoso.com"), "no_admin_role");
+    let account = rig.snapshot().accounts[0].clone();
+    assert!(!account.admin && account.unlocked_until.is_some(), "the session goes on as a normal user");
+    rig.answer(1, RoleAnswer::NotGranted(Refused::NoAssignment));
+    assert_eq!(rig.sudo("alice@contoso.com"), "no_vm_role");
+    assert_eq!(rig.sudo("alice@contoso.com"), "no_vm_role", "the reason stays the real one");
+    rig.role(1, Role::Admin);
+    assert_eq!(rig.sudo("alice@contoso.com"), "permit");
+}
+
+#[test]
+fn past_bug_row_12_a_name_given_to_another_person_is_refused() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    rig.role(2, Role::User);
+    assert_eq!(rig.login("alice@contoso.com", 1), "permit");
+    assert_eq!(rig.login("alice@contoso.com", 2), "name_reused");
+    assert_eq!(rig.login("alice@contoso.com", 1), "permit", "and nothing was taken from the owner");
+}
+
+#[test]
+fn past_bug_row_32_two_people_never_share_a_uid() {
+    let uid = nightlatch_model::UID_LOW + 5;
+    let rig = rig_with(&[("alice@contoso.com", uid), ("bob@contoso.com", uid)]);
+    rig.role(1, Role::User);
+    rig.role(2, Role::User);
+    assert_eq!(rig.login_as("alice@contoso.com", 1, uid), "permit");
+    assert_eq!(rig.login_as("bob@contoso.com", 2, uid), "uid_taken");
+}
+
+#[test]
+fn a_renamed_person_keeps_the_uid_from_the_next_look_up_on() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    assert_eq!(rig.login("alice@contoso.com", 1), "permit");
+    assert_eq!(rig.login("alice.smith@contoso.com", 1), "renamed");
+    let uid = rig.uid("alice@contoso.com");
+    assert_eq!(rig.snapshot().accounts[0].name.as_str(), "alice.smith@contoso.com");
+    assert_eq!(rig.login_as("alice.smith@contoso.com", 1, uid), "permit");
+}
+
+#[test]
+fn a_uid_that_changed_under_way_is_refused() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    assert_eq!(rig.login_as("alice@contoso.com", 1, rig.uid("alice@contoso.com") + 1), "uid_changed");
+    assert!(rig.snapshot().accounts.is_empty());
+}
+
+#[test]
+fn explaining_does_nothing() {
+    let rig = rig();
+    rig.role(1, Role::Admin);
+    let line = CertificateBuilder::new(&rig.holder)
+        .principals(["alice@contoso.com"])
+        .text_extension("oid@entra.microsoft.com", oid(1).to_string())
+        .valid(u64::try_from(NOW.0).unwrap(), u64::try_from(NOW.0 + 60).unwrap())
+        .line(&rig.ca);
+    let (key_type, key) = line.split_once(' ').unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let record = runtime.block_on(rig.gate.explain("alice@contoso.com", Some((key_type, key)), "sudo"));
+    assert_eq!(record.reason, None, "{record:?}");
+    assert!(record.admin && record.steps.len() > 20);
+    assert!(!rig.folder.path().join("book").exists());
+}

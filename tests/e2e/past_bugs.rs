@@ -1,0 +1,400 @@
+//! Bugs of other programs that let somebody in, or locked everybody out, told on this node.
+//!
+//! Rows that have their test beside the code are not told again here.
+
+use nightlatch_sshcert::PublicKey;
+use nightlatch_sshcert::testing::{CertificateBuilder, TestKey, string};
+use nightlatch_world::{Person, wait_until};
+
+use crate::site::{SOON, Site, oid_of, site, text};
+
+/// Offers a forged certificate through ssh, then a good one.
+fn refused(name: &str, reason: &str, change: impl FnOnce(CertificateBuilder) -> CertificateBuilder) {
+    let site = site();
+    site.roles(&[(name, "user")]);
+    let person = Person::new(&site.image).unwrap();
+    let good = site.forged(&person, name);
+    person.take_certificate(&change(good.clone()).line(&site.forge)).unwrap();
+    site.assert_refused(&person, name, reason);
+    person.take_certificate(&good.line(&site.forge)).unwrap();
+    site.assert_in(&person, name);
+}
+
+#[test]
+fn past_bug_row_10_another_tenants_certificate_by_our_authority() {
+    let site = site();
+    let name = "row10t@contoso.com";
+    site.roles(&[(name, "admin")]);
+    let person = site.person(name);
+    for tenant in [
+        "99999999-2222-3333-4444-555555555555",
+        "9188040d-6c67-4c5b-b112-36a304b66dad",
+        "common",
+        "11111111-2222-3333-4444-555555555555/",
+        "",
+    ] {
+        site.certify(&person, &site.spec_as(name, &oid_of(name), tenant));
+        site.assert_refused(&person, name, "tenant_mismatch");
+    }
+    site.certify(&person, &site.spec(name));
+    site.assert_in(&person, name);
+}
+
+/// An application is let in when its object id was given the role, and only then.
+#[test]
+fn past_bug_row_16_an_application_needs_its_own_right() {
+    let site = site();
+    let name = "5c0163c0-47e6-4577-8991-ea5c82e286e4";
+    let person = site.person(name);
+    let refused = site.assert_closed(&person, name, "no_vm_role");
+    assert!(refused.stderr.contains("ServicePrincipal"), "{refused:?}");
+    site.roles(&[(name, "user")]);
+    site.assert_in(&person, name);
+    // Another application's certificate does not open this one's name.
+    site.certify(&person, &site.spec("6c0163c0-47e6-4577-8991-ea5c82e286e4"));
+    site.assert_refused(&person, name, "wrong_principal");
+}
+
+#[test]
+fn past_bug_row_24_a_principal_that_is_two_names_or_half_a_name() {
+    let site = site();
+    let name = "row24@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = Person::new(&site.image).unwrap();
+    let good = site.forged(&person, name);
+    for principal in
+        [&format!("{name},root"), &format!("{name},"), &format!(",{name}"), "row24@contoso.com root"]
+    {
+        let line = good.clone().principals([principal]).line(&site.forge);
+        person.take_certificate(&line).unwrap();
+        site.assert_refused(&person, name, "principal_alphabet");
+        assert!(site.hook(name, &line).stdout.is_empty(), "{principal}");
+    }
+    // What the client itself will not load is put to the hook by hand.
+    for principal in [&b"row24@contoso.com\0x"[..], b"row24@contoso.com\n", b"row24@contoso.com\"", b""] {
+        let asked = site.hook(name, &good.clone().principals([principal]).line(&site.forge));
+        assert!(asked.stdout.is_empty(), "{principal:?}: {}", text(&asked));
+    }
+    site.assert_explained(name, "principal_alphabet");
+    let many: Vec<String> =
+        (0..256).map(|n| if n == 0 { name.into() } else { format!("n{n}@contoso.com") }).collect();
+    person.take_certificate(&good.clone().principals(many).line(&site.forge)).unwrap();
+    site.assert_refused(&person, name, "many_principals");
+    person.take_certificate(&good.line(&site.forge)).unwrap();
+    site.assert_in(&person, name);
+}
+
+#[test]
+fn past_bug_row_38_a_forced_command_is_not_dropped() {
+    refused("row38a@contoso.com", "critical_option", |cert| {
+        cert.critical("force-command", string(b"/bin/true"))
+    });
+}
+
+#[test]
+fn past_bug_row_38_a_source_address_is_not_dropped() {
+    refused("row38b@contoso.com", "critical_option", |cert| {
+        cert.critical("source-address", string(b"127.0.0.1/32"))
+    });
+}
+
+/// A revoked serial, key and authority, each taken back while the daemon runs.
+#[test]
+fn past_bug_row_38_what_was_taken_back_is_refused() {
+    let site = Site::start();
+    let name = "row38c@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = Person::new(&site.image).unwrap();
+    let mut good = site.forged(&person, name);
+    good.serial = 4242;
+    person.take_certificate(&good.line(&site.forge)).unwrap();
+    site.assert_in(&person, name);
+    let fingerprint = |line: &str| PublicKey::from_openssh_line(line).unwrap().fingerprint();
+    let rows = [
+        ("serial 4242".to_owned(), "cert_revoked"),
+        (format!("key {}", fingerprint(&person.public_key().unwrap())), "cert_revoked"),
+        (format!("key-id {}", String::from_utf8(good.key_id.clone()).unwrap()), "cert_revoked"),
+        (format!("ca {}", fingerprint(&site.forge.line())), "ca_revoked"),
+    ];
+    for (row, reason) in rows {
+        let file = format!("# taken back\n{row}\n");
+        site.node.write_file("/etc/nightlatch/revoked", file.as_bytes(), 0o644, "root:root").unwrap();
+        wait_until(&row, SOON, || !site.ssh(&person, name, &["true"]).is_in()).unwrap();
+        site.assert_refused(&person, name, reason);
+        // A line that is not understood keeps what was in force.
+        site.node.write_file("/etc/nightlatch/revoked", b"serial x\n", 0o644, "root:root").unwrap();
+        wait_until("the complaint", SOON, || {
+            site.node.journal(&["-u", "nightlatchd"]).unwrap().contains("line 1 is not understood")
+        })
+        .unwrap();
+        site.assert_refused(&person, name, reason);
+        site.node.shell("rm /etc/nightlatch/revoked; : >/etc/nightlatch/revoked").unwrap();
+        wait_until("the way back", SOON, || site.ssh(&person, name, &["true"]).is_in()).unwrap();
+    }
+    // The other authority's people never noticed.
+    site.assert_in(&site.person(name), name);
+}
+
+#[test]
+fn past_bug_row_39_a_certificate_is_no_authority_and_nobody_is_his_own() {
+    let site = site();
+    let name = "row39@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = Person::new(&site.image).unwrap();
+    let good = site.forged(&person, name);
+    // Signed by the holder of a certificate of the authority.
+    let middle = TestKey::p256();
+    let mut nested = good.clone();
+    nested.signature_key = Some(CertificateBuilder::new(&middle).principals([name]).sign(&site.forge));
+    assert!(site.hook(name, &nested.line(&middle)).stdout.is_empty());
+    site.assert_explained(name, "key_unsupported");
+    let by_middle = good.line(&middle);
+    person.take_certificate(&by_middle).unwrap();
+    site.assert_refused(&person, name, "ca_unknown");
+    // The authority's key as the holder's.
+    let own = CertificateBuilder { numbers: site.forge.numbers(), ..good.clone() };
+    let own = CertificateBuilder { cert_type: b"ecdsa-sha2-nistp256-cert-v01@openssh.com".to_vec(), ..own };
+    assert!(site.hook(name, &own.line(&site.forge)).stdout.is_empty());
+    site.assert_explained(name, "ca_unknown");
+    person.take_certificate(&good.line(&site.forge)).unwrap();
+    site.assert_in(&person, name);
+}
+
+#[test]
+fn past_bug_row_41_a_certificate_for_ever_or_for_a_day() {
+    for (name, after, before) in [("row41a@contoso.com", 0, u64::MAX), ("row41c@contoso.com", 0, 1 << 62)] {
+        refused(name, "cert_lifetime", |cert| cert.valid(after, before));
+    }
+    refused("row41b@contoso.com", "cert_lifetime", |cert| {
+        let (after, before) = (cert.valid_after, cert.valid_before);
+        cert.valid(after, before + 24 * 3600)
+    });
+    refused("row41d@contoso.com", "cert_expired", |cert| cert.valid(0, 0));
+    refused("row41e@contoso.com", "cert_not_yet_valid", |cert| cert.valid(u64::MAX - 1, u64::MAX));
+}
+
+/// Past bug row 14, 26, 34, 67: a configuration that must not be in force. The daemon does not start,
+/// says which line, and nobody local notices.
+#[test]
+fn past_bug_rows_14_26_34_67_a_bad_configuration_stops_only_the_daemon() {
+    let site = Site::start();
+    let node = &site.node;
+    let name = "row67@contoso.com";
+    site.roles(&[(name, "user")]);
+    let (person, bob) = (site.person(name), site.local("bob"));
+    site.assert_in(&person, name);
+    let record = node.shell(&format!("getent passwd {name}")).unwrap();
+    for (more, said) in [
+        ("allowed_groups = [\"Linux Admins\"]\n", "allowed_groups"),
+        ("domains = [\"Contoso.com\"]\n", "Contoso.com"),
+        ("roles_from = \"anybody\"\n", "roles_from"),
+        ("[login.uid_overrides]\n\"row67@contoso.com\" = 0\n", "row67@contoso.com"),
+        ("[login.uid_overrides]\n\"row67@contoso.com\" = 61184\n", "row67@contoso.com"),
+        ("[login.uid_overrides]\n\"row67@contoso.com\" = 2147483648\n", "row67@contoso.com"),
+        ("[login.uid_overrides]\n\"root\" = 1900000000\n", "root"),
+        ("shell = 7\n", "shell"),
+        ("[[[\n", "nightlatch.toml"),
+    ] {
+        site.configure(more);
+        let cursor = node.shell("journalctl -q -n0 --show-cursor | sed -n 's/^-- cursor: //p'").unwrap();
+        node.exec(&["systemctl", "restart", "--no-block", "nightlatchd"]).unwrap();
+        let mut journal = String::new();
+        let told = wait_until("the complaint", SOON, || {
+            journal = node.journal(&["--after-cursor", cursor.trim(), "-u", "nightlatchd"]).unwrap();
+            journal.contains(said)
+        });
+        assert!(told.is_ok(), "{more}: {journal}");
+        assert!(!journal.contains("panicked"), "{journal}");
+        assert!(!site.ssh(&person, name, &["id"]).is_in(), "{more}");
+    }
+    site.assert_local_unaffected(&bob, "bob", "the daemon does not start");
+    assert_eq!(node.shell(&format!("getent passwd {name}")).unwrap(), record, "the responder goes on");
+    site.configure("");
+    node.shell("systemctl restart nightlatchd").unwrap();
+    site.assert_in(&person, name);
+    // A roles file that is not understood gives nobody a right, and takes none from the daemon.
+    let pid = site.main_pid("nightlatchd");
+    for bad in ["[[assignment]]\nprincipal = \"everyone\"\nrole = \"admin\"\n", "[[assignment]\n", "x = 1\n"]
+    {
+        node.write_file("/etc/nightlatch/roles.toml", bad.as_bytes(), 0o644, "root:root").unwrap();
+        let stranger = site.person("stranger67@contoso.com");
+        assert!(!site.ssh(&stranger, "stranger67@contoso.com", &["id"]).is_in(), "{bad}");
+    }
+    site.roles(&[(name, "user")]);
+    site.assert_in(&person, name);
+    site.assert_sound(pid);
+}
+
+/// Files and folders that somebody prepared: the daemon refuses to start on them, or systemd has put
+/// them right before; userdbd and the local users go on.
+#[test]
+fn past_bug_row_53_planted_state_is_refused() {
+    let site = Site::start();
+    let node = &site.node;
+    let name = "row53@contoso.com";
+    site.roles(&[(name, "user")]);
+    let (person, bob) = (site.person(name), site.local("bob"));
+    site.assert_in(&person, name);
+    let record = node.shell(&format!("getent passwd {name}")).unwrap();
+    let state = "/var/lib/nightlatch";
+    let book = "/var/lib/nightlatch/accounts.json";
+    for (plant, mend) in [
+        (
+            format!("mv {book} /root/book && ln -s /root/book {book}"),
+            format!("rm {book} && mv /root/book {book}"),
+        ),
+        (
+            format!("mv {book} /root/book && mkfifo {book} && chown nightlatch {book}"),
+            format!("rm {book} && mv /root/book {book}"),
+        ),
+        (format!("ln {book} {state}/again"), format!("rm {state}/again")),
+        (format!("cp -p {book} /root/book && echo '[{{' >{book}"), format!("mv /root/book {book}")),
+        (
+            format!("mv {state} /srv/elsewhere && ln -s /srv/elsewhere {state}"),
+            format!("rm {state} && mv /srv/elsewhere {state}"),
+        ),
+    ] {
+        node.shell("systemctl stop nightlatchd").unwrap();
+        node.shell(&plant).unwrap();
+        let cursor = node.shell("journalctl -q -n0 --show-cursor | sed -n 's/^-- cursor: //p'").unwrap();
+        node.exec(&["systemctl", "start", "--no-block", "nightlatchd"]).unwrap();
+        let mut journal = String::new();
+        let told = wait_until("the complaint", SOON, || {
+            journal = node.journal(&["--after-cursor", cursor.trim(), "-u", "nightlatchd"]).unwrap();
+            // A link in the place of the folder is already systemd's to refuse.
+            journal.contains("accounts.json") || journal.contains("STATE_DIRECTORY")
+        });
+        assert!(told.is_ok() && !journal.contains("panicked"), "{plant}: {journal}");
+        assert!(!site.is_active("nightlatchd"), "{plant}");
+        assert!(!site.ssh(&person, name, &["id"]).is_in(), "{plant}");
+        site.assert_local_unaffected(&bob, "bob", &plant);
+        assert_eq!(node.shell(&format!("getent passwd {name}")).unwrap(), record, "{plant}");
+        node.shell("systemctl stop nightlatchd").unwrap();
+        node.shell(&mend).unwrap();
+        node.shell("systemctl start nightlatchd").unwrap();
+        site.assert_in(&person, name);
+    }
+    // A folder that everybody may write is closed before the daemon believes what is in it.
+    node.shell(&format!("systemctl stop nightlatchd; chmod 0777 {state}; systemctl start nightlatchd"))
+        .unwrap();
+    assert_eq!(node.shell(&format!("stat -c '%a %U' {state}")).unwrap().trim(), "700 nightlatch");
+    site.assert_in(&person, name);
+    assert_eq!(
+        site.uid(name).to_string(),
+        record.split(':').nth(2).unwrap(),
+        "the uid is the same all along"
+    );
+}
+
+/// Every local name, and as many that nobody has: answered at once and without the daemon.
+#[test]
+fn past_bug_row_65_local_and_random_names_never_reach_the_daemon() {
+    let site = Site::start();
+    let node = &site.node;
+    let pid = site.main_pid("nightlatchd");
+    node.shell(&format!("kill -STOP {pid}")).unwrap();
+    let script = r"
+import grp, os, pwd, random, time
+random.seed(65)
+names = [entry.pw_name for entry in pwd.getpwall()]
+letters = 'abcxyz0189._-+@\\ \u00e4\u212a%:'
+names += [''.join(random.choice(letters) for _ in range(random.randint(1, 40))) for _ in range(2000)]
+slow = found = 0
+for name in names:
+    start = time.monotonic()
+    try:
+        record = pwd.getpwnam(name)
+        os.getgrouplist(name, record.pw_gid)
+        found += 1
+    except (KeyError, ValueError, OSError):
+        pass
+    slow += time.monotonic() - start > 0.25
+print(len(names), found, slow)
+";
+    let done = node.exec(&["python3", "-c", script]).unwrap();
+    node.shell(&format!("kill -CONT {pid}")).unwrap();
+    let said = text(&done);
+    let counts: Vec<usize> = said.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    assert!(counts[0] > 2000 && counts[1] >= counts[0] - 2000, "{said}");
+    assert!(counts[2] <= 2, "slow answers: {said}");
+    site.assert_sound(pid);
+}
+
+/// Bytes that a journal, a terminal or a line-based reader would obey, in every field that a stranger
+/// fills: one record each, with the fields that it always has.
+#[test]
+fn past_bug_row_71_nothing_in_a_certificate_forges_a_record() {
+    let site = Site::start();
+    let name = "row71@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = Person::new(&site.image).unwrap();
+    let good = site.forged(&person, name);
+    person.take_certificate(&good.line(&site.forge)).unwrap();
+    site.assert_in(&person, name);
+    wait_until("the record", SOON, || site.decisions(name).len() >= 2).unwrap();
+    let fields = |records: &[serde_json::Value]| {
+        let mut all: Vec<Vec<String>> = records
+            .iter()
+            .filter(|record| record["NIGHTLATCH_USER"] == name)
+            .map(|record| {
+                record
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .filter(|key| key.starts_with("NIGHTLATCH"))
+                    .cloned()
+                    .collect()
+            })
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    let before = site.records();
+    let known = fields(&before);
+    assert!(!known.is_empty() && known.len() <= 2, "{known:?}");
+
+    let evil: &[u8] =
+        b"x\nMESSAGE=forged\nPRIORITY=0\nNIGHTLATCH_REASON=fine\r\x1b[2J\x1b]0;owned\x07\xe2\x80\xa8";
+    let mut hostile = good.clone();
+    hostile.key_id = evil.to_vec();
+    person.take_certificate(&hostile.line(&site.forge)).unwrap();
+    site.assert_in(&person, name);
+    // The same bytes where they are refused: in ids, names of options, principals.
+    for line in [
+        good.clone().critical("a@example.com", evil).line(&site.forge),
+        good.clone().critical(evil, "").line(&site.forge),
+        good.clone().extension(evil, "").line(&site.forge),
+        good.clone().principals([evil]).line(&site.forge),
+        hostile.clone().principals(["other71@contoso.com"]).line(&site.forge),
+    ] {
+        assert!(site.hook(name, &line).stdout.is_empty());
+    }
+    let mut tenant = good.clone();
+    tenant.extensions = Vec::new();
+    let tenant = tenant.text_extension("tid@entra.microsoft.com", evil);
+    assert!(site.hook(name, &tenant.line(&site.forge)).stdout.is_empty());
+    wait_until("the records", SOON, || site.decisions(name).len() >= 9).unwrap();
+
+    let records = site.records();
+    for record in &records {
+        let message = record["MESSAGE"].as_str().unwrap_or_else(|| panic!("not plain text: {record}"));
+        assert!(!message.starts_with("forged") && record["PRIORITY"] != "0", "{record}");
+        assert!(message.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{record}");
+        assert_ne!(record["NIGHTLATCH_REASON"], "fine");
+    }
+    let mut expected = known.clone();
+    expected.extend(fields(&records).into_iter().filter(|set| set.contains(&"NIGHTLATCH_REASON".to_owned())));
+    expected.sort();
+    expected.dedup();
+    assert_eq!(fields(&records), expected, "the field names are those of any yes and any refusal");
+    assert!(expected.len() <= 2 + known.len(), "{expected:?}");
+    let ring = site.node.shell("cat /var/lib/nightlatch/decisions.jsonl").unwrap();
+    assert!(ring.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{ring}");
+    let shown = site.node.exec(&["nightlatch", "explain", "--last", name]).unwrap();
+    assert!(
+        text(&shown).bytes().all(|byte| byte == b'\n' || (0x20..0x7f).contains(&byte)),
+        "{}",
+        text(&shown)
+    );
+}

@@ -1,0 +1,169 @@
+//! Strangers who ask much and often. They may cost themselves time, never the people who work here.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nightlatch_world::Person;
+
+use crate::site::{HOOK, Site, text};
+
+/// How long the storm blows.
+const STORM: Duration = Duration::from_secs(20);
+/// Connections that are under way at once: below sshd's `MaxStartups 10:30:100`.
+const CONNECTIONS: usize = 4;
+/// The share of one core that the daemon may take.
+const CPU_SHARE: f64 = 0.5;
+/// What a login may take meanwhile; this machine is shared.
+const LOGIN_LIMIT: Duration = Duration::from_secs(8);
+
+/// Sends the frame on its standard input again and again, a hundred times a tenth of a second, until
+/// the time is over; prints how often, and how often an answer came.
+const FRAMES: &str = r"
+import socket, sys, time
+frame = bytes.fromhex(sys.stdin.read().strip())
+end = time.monotonic() + float(sys.argv[1])
+sent = answered = 0
+next = time.monotonic()
+while time.monotonic() < end:
+    for _ in range(20):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(5)
+        try:
+            s.connect('/run/nightlatch/hook.sock')
+            s.sendall(frame)
+            answered += len(s.recv(9)) > 0
+        except OSError:
+            pass
+        s.close()
+        sent += 1
+    next += 0.1
+    time.sleep(max(0, next - time.monotonic()))
+print(sent, answered)
+";
+
+/// CPU time of a process so far, in seconds.
+fn cpu_of(site: &Site, pid: u32) -> f64 {
+    let stat = site.node.shell(&format!("cat /proc/{pid}/stat; getconf CLK_TCK")).unwrap();
+    let (stat, ticks) = stat.trim().rsplit_once('\n').unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let used: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    used / ticks.parse::<f64>().unwrap()
+}
+
+#[test]
+fn past_bug_row_69_a_storm_of_bad_keys_does_not_shut_people_out() {
+    let site = Site::start();
+    let name = "worker@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = site.person(name);
+    site.assert_in(&person, name);
+    let pid = site.main_pid("nightlatchd");
+    let victim = "victim@contoso.com";
+    let strangers: Vec<Person> = (0..CONNECTIONS).map(|_| Person::new(&site.image).unwrap()).collect();
+    let wrong: Vec<Person> = (0..5).map(|_| Person::with_key(&site.image, "ed25519").unwrap()).collect();
+    let mut options: Vec<String> = Vec::new();
+    for key in &wrong {
+        options.extend(["-o".into(), format!("IdentityFile={}", key.key_path().display())]);
+    }
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let offer = nightlatch_wire::Message::Offer(nightlatch_wire::Offer {
+        user: victim.into(),
+        uid: site.uid(victim),
+        key_type: "ssh-rsa-cert-v01@openssh.com".into(),
+        key: "AAAA".repeat(500),
+        key_len: 2000,
+        parents: vec![nightlatch_wire::Parent { pid: 77, start: 77 }],
+    });
+    let frame: String = offer.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+
+    let over = AtomicBool::new(false);
+    let tried = AtomicU32::new(0);
+    let mut times = Vec::new();
+    let before = cpu_of(&site, pid);
+    let start = Instant::now();
+    let frames = std::thread::scope(|scope| {
+        for stranger in &strangers {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let login = site.node.ssh(stranger, victim, &["id"], &options).unwrap();
+                    assert!(!login.is_in());
+                    tried.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let seconds = STORM.as_secs().to_string();
+        let words = ["runuser", "-u", "nightlatch-hook", "--", "python3", "-c", FRAMES, &seconds];
+        let mut sender =
+            site.node.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut sender.stdin.take().unwrap(), frame.as_bytes()).unwrap();
+        while start.elapsed() < STORM {
+            let login = site.ssh(&person, name, &["true"]);
+            times.push((login.is_in(), login.elapsed));
+        }
+        over.store(true, Ordering::Relaxed);
+        sender.wait_with_output().unwrap()
+    });
+    let wall = start.elapsed().as_secs_f64();
+    let share = (cpu_of(&site, pid) - before) / wall;
+    let counts: Vec<u32> = text(&frames).split_whitespace().map(|word| word.parse().unwrap()).collect();
+    assert!(counts[0] > 500 && counts[0] == counts[1], "frames sent and answered: {counts:?}");
+    assert!(tried.load(Ordering::Relaxed) > 4, "connections: {tried:?}");
+    assert!(share < CPU_SHARE, "the daemon took {share:.2} of a core");
+    assert!(times.iter().all(|(is_in, took)| *is_in && *took < LOGIN_LIMIT), "{times:?}");
+    site.assert_sound(pid);
+    // The flood is counted, not written: no more than a bounded number of records.
+    let journal = site.node.journal(&["-u", "nightlatchd"]).unwrap();
+    let about = journal.lines().filter(|line| line.contains(victim)).count();
+    assert!(about < 200, "{about} records for {counts:?} frames and {tried:?} connections");
+}
+
+/// Starts the hook many times at once as sshd would; prints how each ended and what it printed.
+const FORK_STORM: &str = r"
+import collections, subprocess, sys, time
+start = time.monotonic()
+runs = [subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(int(sys.argv[1]))]
+seen = collections.Counter((run.communicate()[0], run.returncode) for run in runs)
+print(int((time.monotonic() - start) * 1000))
+for (line, code), count in seen.items():
+    print(count, code, line.decode().strip())
+";
+
+#[test]
+fn past_bug_row_76_five_hundred_hooks_at_once_end_with_the_right_answer_or_none() {
+    let site = Site::start();
+    let name = "many@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = site.person(name);
+    let line = std::fs::read_to_string(person.certificate_path()).unwrap();
+    let right = String::from_utf8(site.hook(name, &line).stdout).unwrap();
+    assert!(right.starts_with("restrict,pty"));
+    let pid = site.main_pid("nightlatchd");
+    let (key_type, key) = line.split_once(' ').unwrap();
+    let uid = site.uid(name).to_string();
+    let words = ["python3", "-c", FORK_STORM, "500", HOOK, name, &uid, key_type, key];
+    let said = text(&site.node.exec_as("nightlatch-hook", &words).unwrap());
+    let mut lines = said.lines();
+    let wall: u64 = lines.next().unwrap().parse().unwrap();
+    let mut total = 0;
+    let mut answered = 0;
+    for row in lines {
+        let words: Vec<&str> = row.splitn(3, ' ').collect();
+        let (count, code): (u32, i32) = (words[0].parse().unwrap(), words[1].parse().unwrap());
+        let printed = words.get(2).copied().unwrap_or_default();
+        total += count;
+        // The line and success; or nothing, for one connection may not call for ever, or by the timer.
+        if printed.is_empty() {
+            assert!([0, 1, -14].contains(&code), "{row}");
+        } else {
+            assert_eq!((code, printed), (0, right.trim()), "{row}");
+            answered += count;
+        }
+    }
+    assert_eq!(total, 500, "{said}");
+    assert!(answered > 0, "{said}");
+    assert!(wall < 20_000, "{said}");
+    site.assert_sound(pid);
+    site.assert_in(&person, name);
+    site.assert_sound(pid);
+}
