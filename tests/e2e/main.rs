@@ -10,6 +10,7 @@
 
 mod acceptance;
 mod breakage;
+mod doctor;
 mod doors;
 mod interop;
 mod logins;
