@@ -7,18 +7,7 @@ use std::path::Path;
 use super::azure_facts;
 use super::daemon::{DaemonError, Paths};
 use super::settings::{DEFAULT_LOGIN_GRACE, Machine, Settings};
-use crate::config::{Loaded, Origin, RoleScope, Span, load};
-
-/// One value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The dotted key.
-    pub key: String,
-    /// The value as it would stand in the file.
-    pub value: String,
-    /// Where it came from.
-    pub origin: Origin,
-}
+use crate::config::{Entry, Loaded, Origin, RoleScope, Span, load};
 
 /// The values that files set, or, when `effective`, all that are in force.
 ///

@@ -19,6 +19,6 @@ mod settings;
 pub use case::Decided;
 pub use daemon::{DaemonError, Paths, run};
 pub use gate::{AskRoles, FindPerson, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
-pub use listing::{Entry, entries};
+pub use listing::entries;
 pub use servers::{Door, serve};
 pub use settings::{Machine, Settings, SettingsError};

@@ -3,17 +3,15 @@
 use serde_json::json;
 
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
-use crate::agent::Paths;
 use crate::attach::{Refusal, Report, Root, System, attach, detach};
-use crate::config::{Mode, load};
+use crate::config::{Mode, load_installed};
 
 /// Attaches, or shows what it would do.
 pub(super) fn run(dry_run: bool, format: Format) -> u8 {
     if !is_root() {
         return refused(&Refusal::NotRoot);
     }
-    let paths = Paths::default();
-    let loaded = match load(&paths.config, &paths.drop_ins) {
+    let loaded = match load_installed() {
         Ok(loaded) => loaded,
         Err(cause) => {
             complain(&cause.to_string());

@@ -3,15 +3,17 @@
 use serde_json::json;
 
 use super::output::{Format, NO, YES, complain, say, table};
-use crate::agent::{Entry, Paths, entries};
-use crate::config::Origin;
+use crate::config::{Entry, Origin};
+
+/// Whoever knows the values: all that are in force when asked with `true`, else those that files set.
+pub(super) type Values = fn(effective: bool) -> Result<Vec<Entry>, String>;
 
 /// Prints what is set, or all that is in force.
-pub(super) fn show(effective: bool, format: Format) -> u8 {
-    let entries = match entries(&Paths::default(), effective) {
+pub(super) fn show(values: Values, effective: bool, format: Format) -> u8 {
+    let entries = match values(effective) {
         Ok(entries) => entries,
         Err(cause) => {
-            complain(&cause.to_string());
+            complain(&cause);
             return NO;
         }
     };

@@ -4,10 +4,9 @@ use nightlatch_model::LoginName;
 use serde_json::json;
 
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
-use crate::agent::Paths;
 use crate::attach::doctor::{Expected, Finding, State, examine, worst};
 use crate::attach::{Root, System};
-use crate::config::{Config, ConfigError, Mode, load};
+use crate::config::{Config, ConfigError, Mode, load_installed};
 
 /// LoginGraceTime when nothing is configured, in seconds: the daemon's own default.
 const DEFAULT_LOGIN_GRACE_S: i64 = 60;
@@ -18,9 +17,7 @@ pub(super) fn run(user: Option<&str>, format: Format) -> u8 {
         complain("cannot tell: only root may read sshd's configuration; run it with sudo");
         return UNKNOWN;
     }
-    let paths = Paths::default();
-    let (config, configuration) =
-        configuration(load(&paths.config, &paths.drop_ins).map(|loaded| loaded.config));
+    let (config, configuration) = configuration(load_installed().map(|loaded| loaded.config));
     let user = match user.map(LoginName::parse) {
         Some(Ok(name)) => name.to_string(),
         Some(Err(cause)) => {

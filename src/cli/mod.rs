@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::Entry;
+
 pub use output::{Format, NO, UNKNOWN, USAGE, YES};
 
 /// Entra ID access to this node that ends by itself.
@@ -84,9 +86,10 @@ enum ConfigCommand {
     },
 }
 
-/// Runs the command line.
+/// Runs the command line. `values` answers `config show`: the resolved configuration is the daemon's
+/// knowledge, and this room knows only its protocol.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> ExitCode {
     let arguments = Arguments::parse();
     let status = match arguments.command {
         Command::Explain { question, last, cert, service } => {
@@ -97,7 +100,7 @@ pub fn main() -> ExitCode {
         Command::Detach { dry_run } => attach::undo(dry_run, arguments.output),
         Command::Doctor { user } => doctor::run(user.as_deref(), arguments.output),
         Command::Config { command: ConfigCommand::Show { effective } } => {
-            config::show(effective, arguments.output)
+            config::show(values, effective, arguments.output)
         }
     };
     ExitCode::from(status)

@@ -90,12 +90,50 @@ pub fn examine(root: &Root, tools: &dyn Tools, expected: &Expected) -> Vec<Findi
     findings.extend(pam::examine(root, expected.interactive_reason));
     findings.extend(names::examine(root));
     findings.extend(files::examine(root, tools));
-    findings.extend(running::examine(root, tools, expected));
+    let answers = findings.iter().any(|finding| finding.check == names::ANSWER && finding.state == State::Ok);
+    findings.extend(running::examine(root, tools, expected, answers));
+    if expected.observing {
+        findings.iter_mut().for_each(soften);
+    }
     findings
+}
+
+/// While nightlatch only observes, it is not attached, and another agent may well decide.
+fn soften(finding: &mut Finding) {
+    let of_attach = finding.remedy.contains("`nightlatch attach`") || finding.check == sshd::OTHER_AGENT;
+    if of_attach && finding.state == State::Fail {
+        finding.state = State::Warn;
+    }
 }
 
 /// The worst of all; [`State::Fail`] outweighs what could not be found out.
 #[must_use]
 pub fn worst(findings: &[Finding]) -> State {
     findings.iter().map(|finding| finding.state).max().unwrap_or(State::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn observing_needs_no_attach_but_everything_else() {
+        let softened = |mut finding: Finding| {
+            soften(&mut finding);
+            finding.state
+        };
+        assert_eq!(softened(Finding::fail("sshd.hook", "nobody", "run `nightlatch attach`")), State::Warn);
+        assert_eq!(softened(Finding::fail(sshd::OTHER_AGENT, "theirs", "remove it")), State::Warn);
+        assert_eq!(softened(Finding::fail("units", "down", "start it")), State::Fail);
+        assert_eq!(softened(Finding::ok("units", "up")), State::Ok);
+    }
+
+    #[test]
+    fn the_worst_counts() {
+        let unknown = Finding::bad("x", State::Unknown, "", "");
+        assert_eq!(worst(&[Finding::ok("a", ""), Finding::warn("b", "", "c")]), State::Warn);
+        assert_eq!(worst(&[unknown.clone(), Finding::fail("b", "", "c")]), State::Fail);
+        assert_eq!(worst(&[unknown, Finding::ok("a", "")]), State::Unknown);
+        assert_eq!(worst(&[]), State::Unknown);
+    }
 }

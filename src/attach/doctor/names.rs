@@ -9,6 +9,8 @@ use crate::attach::nsswitch::{self, DATABASES, PATH, SERVICE};
 use crate::attach::place::Root;
 use crate::attach::ready;
 
+/// The check of the responder.
+pub(super) const ANSWER: &str = "userdb.answer";
 /// Where nss-systemd looks for us.
 const LINK: &str = "/run/systemd/userdb/io.nightlatch.UserDatabase";
 /// Where our responder listens.
@@ -96,7 +98,7 @@ fn link(root: &Root) -> Finding {
 
 /// Asks the responder for a name that it must not know; the kind of answer is what counts.
 fn responder(root: &Root) -> Finding {
-    const CHECK: &str = "userdb.answer";
+    const CHECK: &str = ANSWER;
     const MEND: &str = "see `systemctl status nightlatch-userdbd` and its journal";
     let request = format!(
         "{{\"method\":\"io.systemd.UserDatabase.GetUserRecord\",\"parameters\":{{\"userName\":\"nightlatch doctor\",\"service\":\"{INTERFACE}\"}}}}\0"

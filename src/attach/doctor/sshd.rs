@@ -7,6 +7,8 @@ use crate::attach::tools::{Tools, connection_of};
 use crate::attach::{glob, plan, ready, sshd_edit};
 
 const SSHD: &str = "/usr/sbin/sshd";
+/// The check that names another agent.
+pub(super) const OTHER_AGENT: &str = "other_agent";
 /// A local user that every machine has.
 const LOCAL_USER: &str = "root";
 /// `az ssh` offers the certificate first and the bare key next; agents offer more.
@@ -270,7 +272,7 @@ fn other_hooks(root: &Root, lines: &[Line]) -> Vec<Finding> {
         .into_iter()
         .map(|seen| {
             Finding::fail(
-                "other_agent",
+                OTHER_AGENT,
                 seen,
                 "remove aadsshlogin, or `nightlatch detach`: only one may own these names",
             )
