@@ -14,6 +14,7 @@ mod place;
 pub mod plan;
 pub mod ready;
 mod refusal;
+mod reload;
 mod run;
 pub mod sshd_config;
 pub mod sshd_edit;

@@ -9,12 +9,11 @@ use super::place::Root;
 use super::plan::{self, Change, FOLDER, Memory, Plan};
 use super::refusal::Refusal;
 use super::sshd_config::{self, Effective};
-use super::sshd_edit;
 use super::tools::{Tools, connection_of};
+use super::{reload, sshd_edit};
 
 const SSHD: &str = "/usr/sbin/sshd";
 const VISUDO: &str = "/usr/sbin/visudo";
-const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
 /// What was done, or would be.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +63,7 @@ pub fn attach(
         known.write(root)?;
         return Err(told);
     }
-    Ok(finish(plan, tools))
+    Ok(finish(root, plan, tools))
 }
 
 /// Takes Nightlatch out again.
@@ -87,7 +86,7 @@ pub fn detach(root: &Root, tools: &dyn Tools, dry_run: bool) -> Result<Report, R
     // What else somebody keeps there is theirs.
     let _ = std::fs::remove_dir(root.path(FOLDER));
     match check_sshd(tools) {
-        Ok(()) => Ok(finish(plan, tools)),
+        Ok(()) => Ok(finish(root, plan, tools)),
         Err(said) => {
             let mut report = Report { changes: plan.changes, notes: plan.notes, unfinished: true };
             report.notes.push(format!(
@@ -201,29 +200,15 @@ fn put_back(root: &Root, changes: &[Change], first: Refusal) -> Refusal {
 }
 
 /// Gives the new configuration to the sshd that runs.
-fn finish(plan: Plan, tools: &dyn Tools) -> Report {
+fn finish(root: &Root, plan: Plan, tools: &dyn Tools) -> Report {
     let mut report = Report { changes: plan.changes, notes: plan.notes, unfinished: false };
     let touches_sshd = report.changes.iter().any(|change| change.path.starts_with("/etc/ssh/"));
     if !touches_sshd {
         return report;
     }
-    let loaded = |unit: &&str| {
-        let said = tools.run(SYSTEMCTL, &["show", "-p", "LoadState", "--value", unit]);
-        said.is_some_and(|said| said.out.trim() == "loaded")
-    };
-    let Some(unit) = ["ssh.service", "sshd.service"].into_iter().find(loaded) else {
-        report.notes.push("no sshd unit is known to systemd: reload sshd yourself".to_owned());
+    if let Err(said) = reload::reload(root, tools) {
+        report.notes.push(said);
         report.unfinished = true;
-        return report;
-    };
-    // Where sshd is started by a socket there may be nothing to reload, and nothing needs it.
-    match tools.run(SYSTEMCTL, &["try-reload-or-restart", unit]) {
-        Some(said) if said.ok => {}
-        said => {
-            let said = said.map_or_else(|| "it cannot be run".to_owned(), |said| said.complaint());
-            report.notes.push(format!("sshd was not reloaded, run `systemctl reload {unit}`: {said}"));
-            report.unfinished = true;
-        }
     }
     report
 }

@@ -2,9 +2,13 @@
 //! done with their answers can be tested without them.
 
 use std::process::Command;
+use std::time::Duration;
 
 /// How long a program may take, in seconds, before `timeout` ends it.
 const LIMIT_S: &str = "20";
+
+/// The moment between two looks.
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a program said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +34,11 @@ impl Said {
 pub trait Tools {
     /// Runs one and collects what it says; `None` when it cannot be started.
     fn run(&self, program: &str, arguments: &[&str]) -> Option<Said>;
+
+    /// Lets a moment pass between two looks at something that is to come about.
+    fn pause(&self) {
+        std::thread::park_timeout(PAUSE);
+    }
 }
 
 /// The machine's programs, with a clean environment and a time limit.
