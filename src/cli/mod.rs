@@ -3,6 +3,7 @@
 //! It prints to the person who typed; it prints no secret and decides nothing.
 
 mod attach;
+mod capture;
 mod client;
 mod config;
 mod doctor;
@@ -74,6 +75,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Record, read-only and scrubbed, what this node's Azure really answers.
+    ///
+    /// Certificate extensions and the document of the authorities' keys are not public: this compares
+    /// them with what Nightlatch assumes, and says what to configure. Run it as root on a real node.
+    Capture(capture::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +108,7 @@ pub fn main(values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> ExitCo
         Command::Config { command: ConfigCommand::Show { effective } } => {
             config::show(values, effective, arguments.output)
         }
+        Command::Capture(what) => capture::run(&what),
     };
     ExitCode::from(status)
 }

@@ -3,8 +3,8 @@
 //!
 //! sshd runs the hook right before it checks a signature, so the *last* call of a monitor is the
 //! one that was proven. Rows are keyed by (pid, start time) of the monitor: a reused pid is
-//! another key. The table is bounded and filled by strangers: when it is full, new rows are
-//! refused, never old ones evicted.
+//! another key. The table is bounded and filled by strangers: when it is full, rows that admitted
+//! nothing make way (losing one changes no answer), and no row that did is ever evicted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -88,6 +88,10 @@ impl Monitors {
             self.rows.retain(|_, row| boot.saturating_sub(row.at) < ROW_LIFE);
             self.swept = boot;
         }
+        if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&monitor) {
+            // Whoever offers any key at all gets a row. That must not keep out who has a certificate.
+            self.rows.retain(|_, row| row.admitted.is_some());
+        }
         let calls = self.rows.get(&monitor).map_or(0, |row| row.calls);
         if calls >= MAX_CALLS {
             // What was admitted before must not survive a call that nobody looked at.
@@ -131,6 +135,8 @@ impl Monitors {
 
 #[cfg(test)]
 mod tests {
+    use nightlatch_model::{LoginName, Timestamp};
+
     use super::*;
 
     const fn parent(pid: u32, start: u64) -> Parent {
@@ -173,15 +179,52 @@ mod tests {
         assert!(monitors.find(&[parent(10, 1)], Duration::from_secs(601)).is_none());
     }
 
+    fn admit(monitors: &mut Monitors, monitor: Parent, boot: u64) -> Result<(), TableFull> {
+        let admitted = Admitted {
+            name: LoginName::parse("a@b.c").unwrap(),
+            line: String::new(),
+            tid: "11111111-2222-3333-4444-555555555555".parse().unwrap(),
+            oid: None,
+            identity_source: "nowhere",
+            ends: Timestamp(0),
+            serial: 1,
+            key_id: String::new(),
+        };
+        let call = Call {
+            user: "a@b.c".into(),
+            held_uid: 7,
+            result: Ok(Box::new(admitted)),
+            steps: vec![],
+            correlation: "id".into(),
+        };
+        monitors.record(monitor, call, Duration::from_secs(boot))
+    }
+
     #[test]
-    fn the_table_refuses_and_does_not_evict() {
+    fn a_full_table_refuses_and_does_not_evict_who_was_admitted() {
         let mut monitors = Monitors::default();
         for pid in 0..4_096 {
-            call(&mut monitors, parent(pid, 1), 0).unwrap();
+            admit(&mut monitors, parent(pid, 1), 0).unwrap();
         }
         assert_eq!(call(&mut monitors, parent(9_999, 1), 1), Err(TableFull::Rows));
+        assert_eq!(admit(&mut monitors, parent(9_999, 1), 1), Err(TableFull::Rows));
         assert!(monitors.find(&[parent(0, 1)], Duration::from_secs(1)).is_some());
-        call(&mut monitors, parent(9_999, 1), 700).unwrap();
+        admit(&mut monitors, parent(9_999, 1), 700).unwrap();
+    }
+
+    #[test]
+    fn strangers_keep_nobody_out() {
+        let mut monitors = Monitors::default();
+        admit(&mut monitors, parent(1, 1), 0).unwrap();
+        for pid in 10..20_000 {
+            call(&mut monitors, parent(pid, 1), 0).unwrap();
+        }
+        admit(&mut monitors, parent(2, 1), 0).unwrap();
+        for early in [1, 2] {
+            let (_, row) = monitors.find(&[parent(early, 1)], Duration::ZERO).unwrap();
+            assert!(row.admitted.is_some());
+        }
+        assert!(monitors.rows.len() <= 4_096);
     }
 
     #[test]

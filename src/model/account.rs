@@ -2,7 +2,7 @@
 //!
 //! The daemon writes a [`Snapshot`], userdbd reads it. The file has no place for a gid, a group
 //! or a home: those follow from the uid, so a broken or hostile daemon cannot express uid 0 or a
-//! membership in a local group (reference/09 §B 7).
+//! membership in a local group.
 
 use std::collections::HashSet;
 
@@ -161,7 +161,13 @@ mod tests {
         let name = LoginName::parse("alice@contoso.com").unwrap();
         let uid = uid_of(tenant(), &name);
         let alice = Account { name, uid, admin: false, unlocked_until: None };
-        Snapshot { version: 1, tenant: tenant(), domains: vec![], shell: "/bin/sh".into(), accounts: vec![alice] }
+        Snapshot {
+            version: 1,
+            tenant: tenant(),
+            domains: vec![],
+            shell: "/bin/sh".into(),
+            accounts: vec![alice],
+        }
     }
 
     /// A published function: other nodes and shared homes rely on these very numbers.
@@ -189,7 +195,9 @@ mod tests {
 
     #[test]
     fn one_bad_record_refuses_the_whole() {
-        for uid in [0, 1, 999, 1000, 61_184, 65_519, 65_534, 65_535, UID_LOW - 1, ADMIN_GID, 1 << 31, u32::MAX] {
+        for uid in
+            [0, 1, 999, 1000, 61_184, 65_519, 65_534, 65_535, UID_LOW - 1, ADMIN_GID, 1 << 31, u32::MAX]
+        {
             let mut bad = snapshot();
             bad.accounts[0].uid = uid;
             assert!(matches!(bad.check(|_| false), Err(SnapshotError::ForeignUid { .. })), "{uid}");

@@ -32,8 +32,8 @@ impl Guid {
 impl FromStr for Guid {
     type Err = GuidError;
 
-    /// Accepts the dashed form and the bare 32 digits: the PDP answers without dashes
-    /// (reference/12), everything else with them. Case does not matter.
+    /// Accepts the dashed form and the bare 32 digits: the policy decision point answers
+    /// without dashes, everything else with them. Case does not matter.
     fn from_str(text: &str) -> Result<Self, GuidError> {
         let dashed = text.len() == 36;
         if !dashed && text.len() != 32 {

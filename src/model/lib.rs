@@ -12,7 +12,7 @@ mod secret;
 mod time;
 
 pub use account::{
-    ADMIN_GROUP, ADMIN_GID, Account, MAX_ACCOUNTS, MAX_SNAPSHOT_BYTES, Snapshot, SnapshotError, UID_HIGH,
+    ADMIN_GID, ADMIN_GROUP, Account, MAX_ACCOUNTS, MAX_SNAPSHOT_BYTES, Snapshot, SnapshotError, UID_HIGH,
     UID_LOW, home_of, is_our_uid, uid_of,
 };
 pub use guid::{Guid, GuidError, ObjectId, TenantId};

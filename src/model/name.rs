@@ -169,7 +169,7 @@ mod tests {
     }
 
     /// Names that somebody could mistake for another, or that mean something to a file, a shell,
-    /// sshd or the journal (reference/08 rows 13, 28, 29, 31, 42; reference/02 acceptance 13).
+    /// sshd or the journal.
     #[test]
     fn hostile_names_are_refused() {
         let long = format!("{}@contoso.com", "a".repeat(300));

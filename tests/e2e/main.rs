@@ -10,11 +10,13 @@
 
 mod acceptance;
 mod breakage;
+mod capture;
 mod doctor;
 mod doors;
 mod interop;
 mod logins;
 mod matrix;
+mod node_state;
 mod past_bugs;
 mod people;
 mod review;

@@ -199,7 +199,7 @@ fn review_04_the_helper_never_runs_for_a_local_user() {
     assert_eq!(node.shell("cat /run/helper-runs").unwrap(), expected);
 }
 
-/// Past bug row 36 and 37: the hook with root's groups, a foreign library, a foreign environment.
+/// Past bug rows 36 and 37: the hook with root's groups, a foreign library, a foreign environment.
 #[test]
 fn past_bug_rows_36_37_the_hook_trusts_nothing_that_it_inherits() {
     let site = site();

@@ -4,9 +4,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nightlatch_model::LoginName;
+use nightlatch_wire::{Account, Message, Offer, Parent};
 use nightlatch_world::Person;
 
-use crate::site::{HOOK, Site, text};
+use crate::site::{HOOK, Site, TENANT, text};
 
 /// How long the storm blows.
 const STORM: Duration = Duration::from_secs(20);
@@ -67,13 +69,13 @@ fn past_bug_row_69_a_storm_of_bad_keys_does_not_shut_people_out() {
         options.extend(["-o".into(), format!("IdentityFile={}", key.key_path().display())]);
     }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let offer = nightlatch_wire::Message::Offer(nightlatch_wire::Offer {
+    let offer = Message::Offer(Offer {
         user: victim.into(),
         uid: site.uid(victim),
         key_type: "ssh-rsa-cert-v01@openssh.com".into(),
         key: "AAAA".repeat(500),
         key_len: 2000,
-        parents: vec![nightlatch_wire::Parent { pid: 77, start: 77 }],
+        parents: vec![Parent { pid: 77, start: 77 }],
     });
     let frame: String = offer.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
 
@@ -165,5 +167,51 @@ fn past_bug_row_76_five_hundred_hooks_at_once_end_with_the_right_answer_or_none(
     assert!(wall < 20_000, "{said}");
     site.assert_sound(pid);
     site.assert_in(&person, name);
+    site.assert_sound(pid);
+}
+
+/// Strangers need no proof to make the hook run, each time on a connection of its own. However many
+/// come, there is room for somebody who was admitted, and nobody admitted loses the place.
+#[test]
+fn a_crowd_of_strangers_takes_nobodys_place() {
+    let site = Site::start();
+    let (name, early) = ("latecomer@contoso.com", "early@contoso.com");
+    site.roles(&[(name, "user"), (early, "user")]);
+    let (person, first) = (site.person(name), site.person(early));
+    let pid = site.main_pid("nightlatchd");
+    let offer = |user: &str, line: &str, monitor: u32| {
+        let (key_type, key) = line.split_once(' ').unwrap();
+        Message::Offer(Offer {
+            user: user.into(),
+            uid: nightlatch_model::uid_of(TENANT.parse().unwrap(), &LoginName::parse(user).unwrap()),
+            key_type: key_type.into(),
+            key: key.into(),
+            key_len: u32::try_from(key.len()).unwrap(),
+            parents: vec![Parent { pid: monitor, start: 7 }],
+        })
+    };
+    let line = std::fs::read_to_string(first.certificate_path()).unwrap();
+    let admitted = site.ask("nightlatch-hook", "hook", &offer(early, &line, 4_000_001));
+    assert!(matches!(admitted, Message::Line(_)), "{admitted:?}");
+
+    let stranger = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA";
+    let crowd: Vec<Vec<u8>> = (0..5_000)
+        .map(|at| offer(&format!("stranger{at}@contoso.com"), stranger, 3_000_000 + at).encode().unwrap())
+        .collect();
+    let answers = site.send_raw("nightlatch-hook", "hook", &crowd, false);
+    let none = Message::None.encode().unwrap();
+    assert!(answers.iter().all(|answer| *answer == none));
+
+    site.assert_in(&person, name);
+    let account = Message::Account(Account {
+        user: early.into(),
+        service: "sshd".into(),
+        rhost: "127.0.0.8".into(),
+        tty: "ssh".into(),
+        loginuid: u32::MAX,
+        parents: vec![Parent { pid: 4_000_001, start: 7 }],
+    });
+    let answer = site.ask("root", "account", &account);
+    assert!(matches!(answer, Message::Permit { .. }), "{answer:?}");
     site.assert_sound(pid);
 }
