@@ -14,6 +14,7 @@ pub mod sys;
 pub mod telemetry;
 // -- services; they speak in model types --
 pub mod accounts;
+pub mod attach;
 pub mod capture;
 pub mod login;
 // -- composition --

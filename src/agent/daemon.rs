@@ -51,8 +51,8 @@ pub struct Paths {
 impl Default for Paths {
     fn default() -> Self {
         Self {
-            config: "/etc/nightlatch/nightlatch.toml".into(),
-            drop_ins: "/etc/nightlatch/conf.d".into(),
+            config: crate::config::FILE.into(),
+            drop_ins: crate::config::DROP_INS.into(),
             state: "/var/lib/nightlatch".into(),
             snapshot: "/run/nightlatch/accounts/snapshot.json".into(),
         }

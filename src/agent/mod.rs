@@ -10,6 +10,7 @@ mod daemon;
 mod gate;
 #[cfg(test)]
 mod gate_tests;
+mod listing;
 mod refresh;
 mod roles;
 mod servers;
@@ -18,5 +19,6 @@ mod settings;
 pub use case::Decided;
 pub use daemon::{DaemonError, Paths, run};
 pub use gate::{AskRoles, FindPerson, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
+pub use listing::entries;
 pub use servers::{Door, serve};
 pub use settings::{Machine, Settings, SettingsError};

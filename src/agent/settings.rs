@@ -20,7 +20,7 @@ const DEFAULT_MAX_LIFETIME: Span = Span(4 * 3_600);
 /// How long an unlisted CA key stays believed when nothing is configured.
 const DEFAULT_CA_GRACE: Span = Span(72 * 3_600);
 /// LoginGraceTime when nothing is configured: what AKS sets.
-const DEFAULT_LOGIN_GRACE: Span = Span(60);
+pub(super) const DEFAULT_LOGIN_GRACE: Span = Span(60);
 
 /// Why the daemon cannot start with this configuration.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use nightlatch::agent::{Paths, entries};
+
 fn main() -> ExitCode {
-    nightlatch::cli::main()
+    nightlatch::cli::main(|effective| {
+        entries(&Paths::default(), effective).map_err(|cause| cause.to_string())
+    })
 }

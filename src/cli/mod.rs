@@ -2,8 +2,11 @@
 //!
 //! It prints to the person who typed; it prints no secret and decides nothing.
 
+mod attach;
 mod capture;
 mod client;
+mod config;
+mod doctor;
 mod explain;
 mod output;
 
@@ -11,6 +14,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::Entry;
 
 pub use output::{Format, NO, UNKNOWN, USAGE, YES};
 
@@ -45,6 +50,31 @@ enum Command {
     },
     /// Show how the daemon is doing and how old its knowledge is.
     Status,
+    /// Let sshd, PAM, NSS and sudo ask Nightlatch about Entra users; local users stay as they are.
+    ///
+    /// Nothing is switched before sshd and visudo accept it, and what does not hold is put back.
+    Attach {
+        /// Show what would change; change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take out what attach put in; what others wrote since stays.
+    Detach {
+        /// Show what would change; change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check everything that a login rests on; change nothing.
+    Doctor {
+        /// Whose login to look at: a login name such as `alice@contoso.com`.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Look at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Record, read-only and scrubbed, what this node's Azure really answers.
     ///
     /// Certificate extensions and the document of the authorities' keys are not public: this compares
@@ -52,15 +82,32 @@ enum Command {
     Capture(capture::Arguments),
 }
 
-/// Runs the command line.
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print each value that is set, and the file that set it.
+    Show {
+        /// All values in force, with those from the machine and the built-in ones.
+        #[arg(long)]
+        effective: bool,
+    },
+}
+
+/// Runs the command line. `values` answers `config show`: the resolved configuration is the daemon's
+/// knowledge, and this room knows only its protocol.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> ExitCode {
     let arguments = Arguments::parse();
     let status = match arguments.command {
         Command::Explain { question, last, cert, service } => {
             explain::run(&question, last, cert.as_deref(), &service, arguments.output)
         }
         Command::Status => explain::status(arguments.output),
+        Command::Attach { dry_run } => attach::run(dry_run, arguments.output),
+        Command::Detach { dry_run } => attach::undo(dry_run, arguments.output),
+        Command::Doctor { user } => doctor::run(user.as_deref(), arguments.output),
+        Command::Config { command: ConfigCommand::Show { effective } } => {
+            config::show(values, effective, arguments.output)
+        }
         Command::Capture(what) => capture::run(&what),
     };
     ExitCode::from(status)

@@ -10,6 +10,10 @@ use thiserror::Error;
 use super::file::Config;
 use crate::store::{StoreError, read_capped};
 
+/// The configuration file.
+pub const FILE: &str = "/etc/nightlatch/nightlatch.toml";
+/// The folder of its drop-ins.
+pub const DROP_INS: &str = "/etc/nightlatch/conf.d";
 /// The largest configuration file, in bytes.
 const MAX_CONFIG_BYTES: u64 = 256 * 1024;
 /// The most drop-ins.
@@ -48,6 +52,17 @@ pub enum Origin {
     Default,
 }
 
+/// One value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The dotted key.
+    pub key: String,
+    /// The value as it would stand in the file.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
 /// The configuration with the origin of each key that was set.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
@@ -55,6 +70,14 @@ pub struct Loaded {
     pub config: Config,
     /// Dotted key to the file that set it last.
     pub origins: BTreeMap<String, PathBuf>,
+}
+
+/// Loads the installed configuration.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_installed() -> Result<Loaded, ConfigError> {
+    load(Path::new(FILE), Path::new(DROP_INS))
 }
 
 /// Loads `main` and `drop_ins/*.toml`; a missing file is an empty one.

@@ -11,4 +11,4 @@ pub use duration::Span;
 pub use file::{
     CaSource, Cloud, Config, Identity, Kind, Login, Mode, Network, Node, RoleBackEnd, RoleScope, Trust,
 };
-pub use load::{ConfigError, Loaded, Origin, load};
+pub use load::{ConfigError, DROP_INS, Entry, FILE, Loaded, Origin, load, load_installed};

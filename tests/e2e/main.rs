@@ -13,6 +13,7 @@ mod arc;
 mod breakage;
 mod capture;
 mod cloud;
+mod doctor;
 mod doors;
 mod faults;
 mod fleet;

@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
 use nightlatch_wire::Message;
 use nightlatch_world::{
-    Binaries, CertificateSpec, Image, LocalCa, Node, NodeSpec, Person, SshOutcome, configure_by_hand,
-    install, local_user, prepare, wait_until,
+    Binaries, CertificateSpec, Image, LocalCa, Node, NodeSpec, Person, SshOutcome, attach, install,
+    local_user, prepare, wait_until,
 };
 
 /// The tenant of every story.
@@ -122,7 +122,7 @@ impl Site {
         site.node.write_file("/etc/nightlatch/ca.pub", keys.as_bytes(), 0o644, "root:root").unwrap();
         site.roles(&[]);
         install(&site.node, &Binaries::find().unwrap()).unwrap();
-        configure_by_hand(&site.node).unwrap();
+        attach(&site.node).unwrap();
         site
     }
 

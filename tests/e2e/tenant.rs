@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nightlatch_emulator::world;
 use nightlatch_world::{
-    Binaries, Image, Metadata, Node, NodeSpec, Person, SshOutcome, Tenant, configure_by_hand, install,
-    prepare, wait_until,
+    Binaries, Image, Metadata, Node, NodeSpec, Person, SshOutcome, Tenant, attach, install, prepare,
+    wait_until,
 };
 use serde_json::json;
 
@@ -45,7 +45,7 @@ impl Cluster {
         let text = format!("mode = \"enforce\"\n{more}");
         node.write_file("/etc/nightlatch/nightlatch.toml", text.as_bytes(), 0o644, "root:root").unwrap();
         install(&node, &Binaries::find().unwrap()).unwrap();
-        configure_by_hand(&node).unwrap();
+        attach(&node).unwrap();
         let cluster = Self { image, tenant, node };
         wait_until("the keys of IMDS", Duration::from_secs(10), || {
             cluster.node.exec(&["nightlatch", "status"]).is_ok_and(|done| done.status.success())

@@ -9,7 +9,7 @@ use nightlatch_emulator::world;
 use serde_json::json;
 
 use crate::image::{Image, prepare};
-use crate::install::{Binaries, configure_by_hand, install};
+use crate::install::{Binaries, attach, install};
 use crate::node::{Node, NodeSpec};
 use crate::person::Person;
 use crate::run::{WorldError, wait_until};
@@ -65,7 +65,7 @@ impl Cluster {
     /// What did not work, with the daemon's journal.
     pub fn install(&self) -> Result<(), WorldError> {
         install(&self.node, &Binaries::find()?)?;
-        configure_by_hand(&self.node)?;
+        attach(&self.node)?;
         let ready = wait_until("the daemon to know the authorities' keys", KEYS_LIMIT, || {
             self.node.exec(&["nightlatch", "status"]).is_ok_and(|done| done.status.success())
         });

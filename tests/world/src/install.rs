@@ -119,50 +119,13 @@ pub fn install(node: &Node, binaries: &Binaries) -> Result<(), WorldError> {
     Ok(())
 }
 
-const MATCH_BLOCK: &str = "\
-Match User *@*,????????-????-????-????-????????????
-    AuthenticationMethods publickey
-    PubkeyAuthentication yes
-    AuthorizedKeysFile none
-    AuthorizedKeysCommand /usr/libexec/nightlatch/authorized-keys %u %U %t %k
-    AuthorizedKeysCommandUser nightlatch-hook
-";
-const ACCOUNT_LINES: &str = "\
-account [success=ignore user_unknown=ignore default=1] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575
-account requisite pam_exec.so seteuid quiet stdout /usr/libexec/nightlatch/pam
-";
-const SESSION_LINES: &str = "\
-session [success=ignore user_unknown=ignore default=1] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575
-session optional pam_mkhomedir.so umask=0077
-";
-const SUDOERS: &str = "%nightlatch-admins ALL=(ALL:ALL) NOPASSWD: ALL\n";
-
-/// Attaches the product to sshd, PAM, NSS and sudo. To be replaced by `nightlatch attach`.
+/// Attaches the product to sshd, PAM, NSS and sudo with its own command. The configuration must be in
+/// place, with `mode = "enforce"`.
 ///
 /// # Errors
-/// When sshd or visudo refuse what was written.
-pub fn configure_by_hand(node: &Node) -> Result<(), WorldError> {
-    node.write_file("/etc/ssh/sshd_config.d/50-nightlatch.conf", MATCH_BLOCK.as_bytes(), 0o644, "root:root")?;
-    for service in ["sshd", "sudo"] {
-        let path = format!("/etc/pam.d/{service}");
-        let mut text = String::from_utf8_lossy(&node.read_file(&path)?).into_owned();
-        if text.contains("/nightlatch/") {
-            continue;
-        }
-        text =
-            text.replace("@include common-account\n", &format!("{ACCOUNT_LINES}@include common-account\n"));
-        if service == "sshd" {
-            text.push_str(SESSION_LINES);
-        }
-        node.write_file(&path, text.as_bytes(), 0o644, "root:root")?;
-    }
-    node.write_file("/etc/sudoers.d/nightlatch", SUDOERS.as_bytes(), 0o440, "root:root")?;
-    node.shell(
-        r"sed -i -E '/^(passwd|group|shadow):/{/systemd/!s/$/ systemd/}' /etc/nsswitch.conf
-          grep -q pam_exec /etc/pam.d/sshd && grep -q pam_exec /etc/pam.d/sudo
-          visudo -cq && sshd -t && systemctl reload ssh",
-    )?;
-    Ok(())
+/// What `nightlatch attach` says when it refuses.
+pub fn attach(node: &Node) -> Result<(), WorldError> {
+    node.shell("nightlatch attach").map(drop)
 }
 
 #[cfg(test)]

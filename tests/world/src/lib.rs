@@ -24,7 +24,7 @@ mod tenant;
 pub use certificate::{CertificateSpec, LocalCa};
 pub use cluster::Cluster;
 pub use image::{Image, prepare};
-pub use install::{Binaries, configure_by_hand, install};
+pub use install::{Binaries, attach, install};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use person::{Person, SshOutcome, local_user};
 pub use run::{WorldError, wait_until};

@@ -1,0 +1,159 @@
+//! Whether PAM asks us, early enough, for our users and for nobody else.
+
+use super::Finding;
+use crate::attach::pam_edit::{EXEC_WORDS, GATE_CONTROL, HELPER, gate_arguments};
+use crate::attach::pam_stack::{Rule, phase};
+use crate::attach::place::Root;
+use crate::attach::{plan, ready};
+
+const ATTACH: &str = "run `nightlatch attach`";
+
+pub(super) fn examine(root: &Root, interactive_reason: bool) -> Vec<Finding> {
+    let file = |name: &str| {
+        let path = if name.starts_with('/') { name.to_owned() } else { format!("/etc/pam.d/{name}") };
+        root.text(&path).ok().flatten()
+    };
+    let mut findings = Vec::new();
+    for (service, check) in plan::SERVICES.into_iter().zip(["pam.sshd", "pam.sudo", "pam.sudo_i"]) {
+        if file(service).is_some() {
+            findings.push(asks_us(check, service, "account", &phase(service, "account", &file)));
+        } else if service == "sshd" {
+            findings.push(Finding::fail(
+                check,
+                "/etc/pam.d/sshd does not exist",
+                "install openssh-server with PAM",
+            ));
+        }
+    }
+    if interactive_reason {
+        findings.push(asks_us("pam.reason", "sshd", "auth", &phase("sshd", "auth", &file)));
+    }
+    findings.push(home(&phase("sshd", "session", &file)));
+    let missing = ready::missing_modules(root);
+    findings.push(if missing.is_empty() {
+        Finding::ok("pam.modules", "every module of our lines is installed")
+    } else {
+        let seen = format!("{} missing: PAM refuses everybody, local users too", missing.join(", "));
+        Finding::fail(
+            "pam.modules",
+            seen,
+            "install `libpam-modules` (Debian) or `pam`, or `nightlatch detach`",
+        )
+    });
+    findings
+}
+
+fn is_gate(rule: &Rule) -> bool {
+    rule.module_name() == "pam_succeed_if.so"
+        && rule.control == GATE_CONTROL
+        && rule.arguments.join(" ") == gate_arguments()
+}
+
+/// Judges one phase of a service, includes laid open.
+pub(super) fn asks_us(check: &'static str, service: &str, kind: &str, rules: &[Rule]) -> Finding {
+    let fail = |seen: String| Finding::fail(check, seen, ATTACH);
+    let at = rules.iter().position(|rule| rule.arguments.iter().any(|word| word == HELPER));
+    let Some(at) = at else {
+        return fail(format!("the {kind} phase of {service} does not ask nightlatch"));
+    };
+    let gated = at.checked_sub(1).and_then(|before| rules.get(before)).is_some_and(is_gate);
+    if !gated {
+        return fail(format!(
+            "{service}: our line has no gate before it ({GATE_CONTROL} pam_succeed_if.so {}): local users depend on nightlatch",
+            gate_arguments()
+        ));
+    }
+    let (before, ours) = (rules.get(..at.saturating_sub(1)).unwrap_or_default(), rules.get(at));
+    let has = |word: &&&str| ours.is_some_and(|rule| rule.arguments.iter().any(|given| given == **word));
+    if let Some(word) = EXEC_WORDS.iter().find(|word| !has(word)) {
+        return fail(format!("{service}: our line lacks `{word}`"));
+    }
+    if ours.is_some_and(|rule| rule.control != "requisite") {
+        return fail(format!(
+            "{service}: our line is not `requisite`, so what follows it may still let people in"
+        ));
+    }
+    if let Some(rule) = before.iter().find(|rule| rule.module_name() == "pam_unix.so") {
+        return fail(format!(
+            "{service}: `{}` stands before our line and refuses locked records",
+            rule.module
+        ));
+    }
+    match before.iter().find(|rule| rule.may_skip()) {
+        Some(rule) => fail(format!(
+            "{service}: `{kind} {} {}` before our line may pass it by",
+            rule.control, rule.module
+        )),
+        None => {
+            Finding::ok(check, format!("the {kind} phase of {service} asks nightlatch, for our uids only"))
+        }
+    }
+}
+
+fn home(rules: &[Rule]) -> Finding {
+    const CHECK: &str = "pam.home";
+    let Some(at) = rules.iter().rposition(|rule| rule.module_name() == "pam_mkhomedir.so") else {
+        let any = rules.iter().any(|rule| rule.module_name().contains("mkhomedir"));
+        return if any {
+            Finding::ok(CHECK, "homes are made by another module")
+        } else {
+            Finding::fail(CHECK, "nobody makes homes: people start in /", ATTACH)
+        };
+    };
+    let gated = at.checked_sub(1).and_then(|before| rules.get(before)).is_some_and(is_gate);
+    let seen = if gated { "homes are made at the first login" } else { "homes are made for all users" };
+    Finding::ok(CHECK, seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attach::doctor::State;
+    use crate::attach::pam_edit::{Wanted, attach};
+
+    const SSHD: &str =
+        "account required pam_nologin.so\n@include common-account\nsession required pam_loginuid.so\n";
+    const COMMON: &str = "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\n";
+
+    fn judge(text: &str) -> Finding {
+        let file = |name: &str| match name {
+            "sshd" => Some(text.to_owned()),
+            "common-account" => Some(COMMON.to_owned()),
+            _ => None,
+        };
+        asks_us("pam.sshd", "sshd", "account", &phase("sshd", "account", &file))
+    }
+
+    fn attached() -> String {
+        attach("sshd", SSHD, Wanted { auth: false, session: true }).unwrap()
+    }
+
+    #[test]
+    fn what_attach_writes_is_sound() {
+        let finding = judge(&attached());
+        assert_eq!(finding.state, State::Ok, "{finding:?}");
+        let session = phase("sshd", "session", &|_| Some(attached()));
+        assert_eq!(home(&session).state, State::Ok);
+        assert_eq!(home(&[]).state, State::Fail);
+    }
+
+    #[test]
+    fn each_weakening_is_named() {
+        let good = attached();
+        let end = format!("{COMMON}{good}");
+        for (text, word) in [
+            (SSHD.to_owned(), "does not ask"),
+            (good.replace("user_unknown=ignore ", ""), "no gate"),
+            (good.replace("1879048192", "1000"), "no gate"),
+            (good.replace(" seteuid", ""), "lacks `seteuid`"),
+            (good.replace(" stdout", ""), "lacks `stdout`"),
+            (good.replace("account requisite", "account optional"), "not `requisite`"),
+            (end, "before our line"),
+            (format!("account sufficient pam_localuser.so\n{good}"), "may pass it by"),
+        ] {
+            let finding = judge(&text);
+            assert_eq!(finding.state, State::Fail, "{text}");
+            assert!(finding.seen.contains(word), "{word} in {}", finding.seen);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! attach and detach on a folder that plays `/`, with an sshd that says what the test wants.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+
+use super::plan::{FOLDER, SUDOERS};
+use super::sshd_config::MAIN;
+use super::sshd_edit::{DROP_IN, HOOK};
+use super::{Refusal, Root, Said, Tools, attach, detach};
+
+const AKS: &str = "Include /etc/ssh/sshd_config.d/99-aks-cis.conf\nPubkeyAuthentication no\nUsePAM yes\n";
+const PAM: &str = "@include common-auth\n@include common-account\n@include common-session";
+
+/// sshd, visudo and systemctl.
+#[derive(Default)]
+struct Fake {
+    calls: RefCell<Vec<String>>,
+    /// `sshd -t` on the real configuration.
+    broken: Cell<bool>,
+    /// `sshd -t -f`, the trial.
+    trial_refused: Cell<bool>,
+    visudo_refuses: Cell<bool>,
+    /// Whose hook `sshd -T` shows.
+    hook: RefCell<String>,
+}
+
+impl Tools for Fake {
+    fn run(&self, program: &str, arguments: &[&str]) -> Option<Said> {
+        let name = program.rsplit('/').next().unwrap_or_default();
+        self.calls.borrow_mut().push(format!("{name} {}", arguments.join(" ")));
+        let (ok, out) = match (name, arguments) {
+            ("sshd", ["-t"]) => (!self.broken.get(), String::new()),
+            ("sshd", ["-t", "-f", _]) => (!self.trial_refused.get(), String::new()),
+            ("sshd", _) => (
+                true,
+                format!(
+                    "usepam yes\npubkeyauthentication yes\nauthorizedkeysfile none\nauthorizedkeyscommand {}\n\
+                     authorizedkeyscommanduser nightlatch-hook\n",
+                    self.hook.borrow()
+                ),
+            ),
+            ("visudo", _) => (!self.visudo_refuses.get(), String::new()),
+            ("systemctl", ["show", ..]) => (true, "loaded\n".to_owned()),
+            _ => (true, String::new()),
+        };
+        Some(Said {
+            ok,
+            out,
+            err: if ok { String::new() } else { "line 3: Bad configuration option".into() },
+        })
+    }
+}
+
+struct Stage {
+    _folder: tempfile::TempDir,
+    root: Root,
+    fake: Fake,
+}
+
+fn stage() -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Root::at(folder.path().to_path_buf());
+    for path in [
+        "/etc/ssh/sshd_config.d",
+        "/etc/pam.d",
+        "/etc/sudoers.d",
+        "/usr/libexec/nightlatch",
+        "/usr/lib/security",
+        "/var/lib",
+    ] {
+        std::fs::create_dir_all(root.path(path)).unwrap();
+    }
+    for (path, text, mode) in [
+        (MAIN, AKS, 0o600),
+        ("/etc/pam.d/sshd", PAM, 0o644),
+        ("/etc/pam.d/sudo", PAM, 0o644),
+        ("/etc/sudoers", "@includedir /etc/sudoers.d\n", 0o440),
+        ("/etc/nsswitch.conf", "passwd: files systemd\ngroup: files\n", 0o644),
+        ("/etc/passwd", "root:x:0:0::/:/bin/sh\nnightlatch-hook:x:990:990::/:/usr/sbin/nologin\n", 0o644),
+        ("/usr/libexec/nightlatch/authorized-keys", "elf", 0o755),
+        ("/usr/libexec/nightlatch/pam", "elf", 0o755),
+        ("/usr/libexec/nightlatch/userdbd", "elf", 0o755),
+        ("/usr/lib/security/pam_succeed_if.so", "elf", 0o644),
+        ("/usr/lib/security/pam_exec.so", "elf", 0o644),
+        ("/usr/lib/security/pam_mkhomedir.so", "elf", 0o644),
+        ("/usr/lib/libnss_systemd.so.2", "elf", 0o644),
+    ] {
+        root.write(path, text, mode).unwrap();
+    }
+    let fake = Fake::default();
+    *fake.hook.borrow_mut() = HOOK.to_owned();
+    Stage { _folder: folder, root, fake }
+}
+
+impl Stage {
+    /// Every file below /etc and /var with mode and text.
+    fn everything(&self) -> BTreeMap<String, (u32, String)> {
+        let mut found = BTreeMap::new();
+        let mut todo = vec![self.root.path("/etc"), self.root.path("/var")];
+        while let Some(folder) = todo.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().flatten() {
+                if entry.path().is_dir() {
+                    todo.push(entry.path());
+                } else {
+                    let mode = entry.metadata().unwrap().permissions().mode();
+                    let text = std::fs::read_to_string(entry.path()).unwrap();
+                    found.insert(entry.path().display().to_string(), (mode, text));
+                }
+            }
+        }
+        found
+    }
+
+    fn attach(&self) -> Result<super::Report, Refusal> {
+        attach(&self.root, &self.fake, false, false)
+    }
+}
+
+#[test]
+fn in_and_out_leaves_every_byte_and_mode() {
+    let stage = stage();
+    let before = stage.everything();
+    let report = stage.attach().unwrap();
+    assert_eq!(report.changes.len(), 6, "{:?}", report.changes);
+    assert!(!report.unfinished);
+    assert!(stage.root.text(MAIN).unwrap().unwrap().contains(&format!("Include {DROP_IN}")));
+    let calls = stage.fake.calls.borrow().clone();
+    let last = calls.iter().rfind(|call| !call.contains(" show ")).unwrap();
+    assert!(last.ends_with("try-reload-or-restart ssh.service"), "{calls:?}");
+    let attached = stage.everything();
+    assert!(stage.attach().unwrap().changes.is_empty(), "twice is once");
+    assert_eq!(stage.everything(), attached);
+    detach(&stage.root, &stage.fake, false).unwrap();
+    assert_eq!(stage.everything(), before);
+    assert!(!stage.root.path(FOLDER).exists());
+    assert!(detach(&stage.root, &stage.fake, false).unwrap().changes.is_empty());
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_shows_lines() {
+    let stage = stage();
+    let before = stage.everything();
+    let report = attach(&stage.root, &stage.fake, true, true).unwrap();
+    assert_eq!(stage.everything(), before);
+    let sudoers = report.changes.iter().find(|change| change.path == SUDOERS).unwrap();
+    assert!(sudoers.lines().contains(&"+ %nightlatch-admins ALL=(ALL:ALL) NOPASSWD: ALL".to_owned()));
+    assert!(
+        report
+            .changes
+            .iter()
+            .any(|change| change.lines().iter().any(|line| line.starts_with("+ auth requisite")))
+    );
+}
+
+/// Package scripts that reloaded sshd with a bad configuration have locked everybody out.
+#[test]
+fn past_bug_row_79_a_broken_sshd_config_is_never_touched() {
+    let stage = stage();
+    let before = stage.everything();
+    stage.fake.broken.set(true);
+    assert!(matches!(stage.attach(), Err(Refusal::AlreadyBroken(_))));
+    assert_eq!(stage.everything(), before);
+    assert!(!stage.fake.calls.borrow().iter().any(|call| call.contains("reload")));
+}
+
+#[test]
+fn what_sshd_or_visudo_refuses_is_not_switched() {
+    for flaw in ["trial", "visudo"] {
+        let stage = stage();
+        let before = stage.everything();
+        stage.fake.trial_refused.set(flaw == "trial");
+        stage.fake.visudo_refuses.set(flaw == "visudo");
+        let refused = stage.attach().unwrap_err();
+        assert!(matches!(refused, Refusal::SshdRefuses(_) | Refusal::SudoRefuses(_)), "{refused}");
+        let mut after = stage.everything();
+        after.retain(|path, _| !path.ends_with("/lock"));
+        assert_eq!(after, before, "{flaw}");
+    }
+}
+
+#[test]
+fn what_would_not_be_asked_is_put_back() {
+    let stage = stage();
+    stage
+        .root
+        .write(
+            "/etc/ssh/sshd_config.d/99-aks-cis.conf",
+            "Match all\nAuthorizedKeysCommand /opt/other %u\n",
+            0o644,
+        )
+        .unwrap();
+    let before = stage.everything();
+    *stage.fake.hook.borrow_mut() = "/opt/other %u".to_owned();
+    let refused = stage.attach().unwrap_err().to_string();
+    assert!(refused.contains("/opt/other") && refused.contains("99-aks-cis.conf:2"), "{refused}");
+    let mut after = stage.everything();
+    after.retain(|path, _| !path.ends_with("/lock"));
+    assert_eq!(after, before);
+    assert!(!stage.fake.calls.borrow().iter().any(|call| call.contains("reload")));
+}
+
+#[test]
+fn it_refuses_what_is_not_ready_or_not_ours() {
+    let stage = stage();
+    stage.root.remove("/usr/libexec/nightlatch/pam").unwrap();
+    assert!(stage.attach().unwrap_err().to_string().contains("nightlatch/pam"));
+    stage.root.write("/usr/libexec/nightlatch/pam", "elf", 0o775).unwrap();
+    assert!(stage.attach().unwrap_err().to_string().contains("chmod go-w"));
+    stage.root.remove("/usr/libexec/nightlatch/pam").unwrap();
+    stage.root.write("/usr/libexec/nightlatch/pam", "elf", 0o755).unwrap();
+    stage.root.write(DROP_IN, "Match all\n", 0o644).unwrap();
+    assert!(matches!(stage.attach(), Err(Refusal::NotOurs(_))));
+}
+
+#[test]
+fn another_agent_is_not_pushed_aside() {
+    let stage = stage();
+    let block = "Match User *@*\n    AuthorizedKeysCommand /usr/sbin/aad_certhandler %u %k\n";
+    stage.root.write(MAIN, &format!("{AKS}{block}"), 0o600).unwrap();
+    let before = stage.everything();
+    let refused = stage.attach().unwrap_err().to_string();
+    assert!(refused.contains("/etc/ssh/sshd_config:5") && refused.contains("remove it first"), "{refused}");
+    assert_eq!(stage.everything(), before);
+}
