@@ -107,6 +107,11 @@ fn in_force(settings: &Settings, machine: &Machine) -> Vec<Entry> {
         ("login.admin_actions", words(&settings.actions.admin), azure(machine.kind.is_some())),
         ("login.shell", text(&settings.shell), Origin::Default),
         ("login.login_grace_time", span(DEFAULT_LOGIN_GRACE.0), Origin::Default),
+        (
+            "login.expiry_time",
+            text(if gate.admit.local_time.is_some() { "local" } else { "utc" }),
+            Origin::Default,
+        ),
         ("login.port_forwarding", gate.admit.options.port_forwarding.to_string(), Origin::Default),
         ("login.interactive_reason", gate.interactive_reason.to_string(), Origin::Default),
         ("network.proxy", text(if settings.proxy_from_env { "env" } else { "none" }), Origin::Default),

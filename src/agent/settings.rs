@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::gate::{GateSettings, MAX_UPSTREAM_WAIT, max_session};
 use crate::accounts::UidOverrides;
-use crate::config::{CaSource, Cloud, Config, Kind, Mode, RoleBackEnd, RoleScope, Span};
+use crate::config::{CaSource, Cloud, Config, ExpiryTime, Kind, Mode, RoleBackEnd, RoleScope, Span};
 use crate::entra::clouds::{self, Endpoints};
 use crate::login::{AdmitRules, Extensions};
 
@@ -203,6 +203,8 @@ impl Settings {
                     port_forwarding: self.config.login.port_forwarding.unwrap_or(false),
                     ..LineOptions::default()
                 },
+                local_time: (self.config.login.expiry_time == Some(ExpiryTime::Local))
+                    .then_some(crate::sys::local_civil as fn(_) -> _),
             },
             rules: Rules {
                 tenant: self.tenant,

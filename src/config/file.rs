@@ -86,6 +86,16 @@ pub enum RoleScope {
     Cluster,
 }
 
+/// How sshd reads an expiry-time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiryTime {
+    /// With a `Z`: sshd from 9.1 on.
+    Utc,
+    /// In the node's own time zone: every sshd.
+    Local,
+}
+
 /// The whole file. Every key is optional on Azure; elsewhere `tenant` is needed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -184,6 +194,9 @@ pub struct Login {
     pub shell: Option<String>,
     /// sshd's LoginGraceTime: a quarter of it bounds the wait for Azure. Default 60s.
     pub login_grace_time: Option<Span>,
+    /// How the end of an admission is told to sshd: `utc`, or `local` for sshd before 9.1 (Ubuntu 22.04),
+    /// which reads nothing else. `doctor` says which one this node needs. Default `utc`.
+    pub expiry_time: Option<ExpiryTime>,
     /// Allow port forwarding. Default false.
     pub port_forwarding: Option<bool>,
     /// Show why sshd refused a certificate through keyboard-interactive. Default false.

@@ -9,6 +9,7 @@ mod load;
 
 pub use duration::Span;
 pub use file::{
-    CaSource, Cloud, Config, Identity, Kind, Login, Mode, Network, Node, RoleBackEnd, RoleScope, Trust,
+    CaSource, Cloud, Config, ExpiryTime, Identity, Kind, Login, Mode, Network, Node, RoleBackEnd, RoleScope,
+    Trust,
 };
 pub use load::{ConfigError, DROP_INS, Entry, FILE, Loaded, Origin, load, load_installed};

@@ -25,6 +25,8 @@ pub struct AdmitRules {
     pub extensions: Extensions,
     /// What a session may do beside a terminal.
     pub options: LineOptions,
+    /// Turns a time into the node's own, for an sshd before 9.1, which reads no UTC; none prints UTC.
+    pub local_time: Option<fn(Timestamp) -> (i64, u8, u8, u8, u8, u8)>,
 }
 
 /// What this node knows about authorities, names and revocations at the moment.
@@ -150,7 +152,9 @@ fn walk(
     let (oid, identity_source) = person(&certificate, &name, rules, known.map);
     let ends = Timestamp(i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX));
     let ca = certificate.ca_key();
-    let line = Expiry::utc(ends.civil()).and_then(|ends| {
+    let expiry =
+        rules.local_time.map_or_else(|| Expiry::utc(ends.civil()), |local| Expiry::local(local(ends)));
+    let line = expiry.and_then(|ends| {
         AdmitLine::new(rules.options, principal, ends, ca.key_type().name(), &ca.to_base64())
     });
     let line = trail.mark(clean(principal), line.map_err(|_| Reason::PrincipalAlphabet))?;

@@ -38,6 +38,7 @@ fn rig(source: KeySource) -> Rig {
             max_lifetime: 4 * 3_600,
             extensions: Extensions::default(),
             options: Default::default(),
+            local_time: None,
         },
         trust,
         revoked: Revocations::default(),
@@ -234,4 +235,22 @@ fn a_certificate_that_was_too_large_to_pass_on_has_its_reason() {
         key_len: 100_000,
     };
     assert_eq!(admit(offered, &rig.rules, known, NOW).result.unwrap_err(), Reason::CertTooLarge);
+}
+
+/// OpenSSH before 9.1 reads expiry-time in local time only and refuses a line with `Z`.
+#[test]
+fn an_old_sshd_gets_local_time() {
+    let mut rig = rig(KeySource::Imds);
+    let line = rig.good().line(&rig.ca);
+    let utc = rig.offer("alice@contoso.com", &line).result.unwrap().line;
+    rig.rules.local_time = Some(|at| at.plus(3_600).civil());
+    let local = rig.offer("alice@contoso.com", &line).result.unwrap().line;
+    let stamp =
+        |line: &str| line.split("expiry-time=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let end = NOW.plus(3_300);
+    assert_eq!(stamp(&utc).len(), 15);
+    assert!(stamp(&utc).ends_with('Z'));
+    let (y, mo, d, h, mi, s) = end.plus(3_600).civil();
+    assert_eq!(stamp(&local), format!("{y:04}{mo:02}{d:02}{h:02}{mi:02}{s:02}"));
+    assert!(is_admit_line(local.as_bytes()));
 }

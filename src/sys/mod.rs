@@ -3,6 +3,8 @@
 
 mod listeners;
 mod peer;
+mod zone;
 
 pub use listeners::{ListenerError, named_listeners};
 pub use peer::{Peer, PeerError};
+pub use zone::local_civil;

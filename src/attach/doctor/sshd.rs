@@ -66,7 +66,7 @@ fn age(version: Option<(u32, u32)>) -> Option<Finding> {
         return Some(Finding::warn(
             "sshd.version",
             format!("OpenSSH {major}.{minor} cannot read the `Z` of expiry-time, which came with 9.1"),
-            "every line of the hook must carry local time: check with a login that the installed nightlatchd does so",
+            "set `expiry_time = \"local\"` under [login] in nightlatch.toml and restart nightlatchd",
         ));
     }
     Some(Finding::ok("sshd.version", format!("OpenSSH {major}.{minor}")))
