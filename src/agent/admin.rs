@@ -54,7 +54,9 @@ impl AdminService {
 
 fn reply(record: Record) -> ExplainReply {
     let verdict = match record.outcome {
-        Outcome::Permit | Outcome::Admit => "permit",
+        Outcome::Permit => "permit",
+        // The hook's yes is not a login: nobody has proven to own the key.
+        Outcome::Admit => "admitted",
         Outcome::Denial => "denial",
         Outcome::Unknown => "unknown",
     };

@@ -262,7 +262,8 @@ impl Gate {
     async fn decide(&self, account: &Account) -> Decided {
         let boot = self.clock.boot();
         let service = Service::from_pam(&account.service);
-        let row = lock(&self.monitors).find(&account.parents, boot).map(|(_, row)| row.clone());
+        let found = lock(&self.monitors).find(&account.parents, boot).map(|(key, row)| (key, row.clone()));
+        let (monitor, row) = found.unzip();
         let correlation = row.as_ref().map_or_else(Self::new_correlation, |row| row.correlation.clone());
         let case = Case::new(account, correlation, self.clock.now());
         let Ok(name) = LoginName::parse(&account.user) else {
@@ -280,6 +281,10 @@ impl Gate {
             Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait).await,
             None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
         };
+        if let (Some(monitor), true, Service::Ssh) = (monitor, credential.admitted, service) {
+            // sshd asks once a connection; what was judged makes room for others.
+            lock(&self.monitors).settle(monitor);
+        }
         let now = self.clock.now();
         let steps = credential.steps.clone();
         let judgement = self.judge(service, &name, &credential, roles, now);

@@ -71,6 +71,7 @@ fn print(reply: &ExplainReply, format: Format) -> u8 {
             table(&rows);
             match reply.verdict.as_str() {
                 "permit" => say("permit"),
+                "admitted" => say("admitted: the certificate was offered; nobody has logged in with it"),
                 verdict => {
                     say(&format!("{verdict}: {}: {}", reply.reason, reply.text));
                     say(&format!("hint: {}", reply.hint));

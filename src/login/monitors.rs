@@ -19,6 +19,10 @@ use super::admit::Admitted;
 const ROW_LIFE: Duration = Duration::from_secs(600);
 /// The most connections that may be between hook and account at a time.
 const MAX_ROWS: usize = 4_096;
+/// From here on one name may hold at most [`MAX_ROWS_OF_A_NAME`].
+const CROWDED: usize = 1_024;
+/// The most connections of one name between hook and account while the table is crowded.
+const MAX_ROWS_OF_A_NAME: usize = 256;
 /// The most hook calls that one connection may make: MaxAuthTries, twice, and then some.
 const MAX_CALLS: u32 = 64;
 
@@ -92,6 +96,9 @@ impl Monitors {
             // Whoever offers any key at all gets a row. That must not keep out who has a certificate.
             self.rows.retain(|_, row| row.admitted.is_some());
         }
+        if self.rows.len() >= CROWDED {
+            self.make_room_for(&call.user, monitor);
+        }
         let calls = self.rows.get(&monitor).map_or(0, |row| row.calls);
         if calls >= MAX_CALLS {
             // What was admitted before must not survive a call that nobody looked at.
@@ -120,6 +127,25 @@ impl Monitors {
         };
         self.rows.insert(monitor, row);
         Ok(())
+    }
+
+    /// A certificate can be offered by whoever has its public half, as often as they like: one name may
+    /// hold only so many rows, and the oldest of its own makes way.
+    fn make_room_for(&mut self, user: &str, monitor: Parent) {
+        let own = self.rows.iter().filter(|(key, row)| row.user == user && **key != monitor);
+        let (count, oldest) =
+            own.fold((0_usize, None::<(Duration, Parent)>), |(count, oldest), (key, row)| {
+                let older = oldest.is_none_or(|(at, _)| row.at < at);
+                (count + 1, if older { Some((row.at, *key)) } else { oldest })
+            });
+        if let (true, Some((_, oldest))) = (count >= MAX_ROWS_OF_A_NAME, oldest) {
+            self.rows.remove(&oldest);
+        }
+    }
+
+    /// Forgets a connection whose decision was made: PAM asks once.
+    pub fn settle(&mut self, monitor: Parent) {
+        self.rows.remove(&monitor);
     }
 
     /// The last call of the connection that PAM's chain of parents belongs to: the nearest
@@ -180,6 +206,10 @@ mod tests {
     }
 
     fn admit(monitors: &mut Monitors, monitor: Parent, boot: u64) -> Result<(), TableFull> {
+        admit_as(monitors, "a@b.c", monitor, boot)
+    }
+
+    fn admit_as(monitors: &mut Monitors, user: &str, monitor: Parent, boot: u64) -> Result<(), TableFull> {
         let admitted = Admitted {
             name: LoginName::parse("a@b.c").unwrap(),
             line: String::new(),
@@ -191,7 +221,7 @@ mod tests {
             key_id: String::new(),
         };
         let call = Call {
-            user: "a@b.c".into(),
+            user: user.into(),
             held_uid: 7,
             result: Ok(Box::new(admitted)),
             steps: vec![],
@@ -201,10 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_refuses_and_does_not_evict_who_was_admitted() {
+    fn the_table_refuses_and_does_not_evict() {
         let mut monitors = Monitors::default();
         for pid in 0..4_096 {
-            admit(&mut monitors, parent(pid, 1), 0).unwrap();
+            admit_as(&mut monitors, &format!("a{pid}@b.c"), parent(pid, 1), 0).unwrap();
         }
         assert_eq!(call(&mut monitors, parent(9_999, 1), 1), Err(TableFull::Rows));
         assert_eq!(admit(&mut monitors, parent(9_999, 1), 1), Err(TableFull::Rows));
@@ -225,6 +255,25 @@ mod tests {
             assert!(row.admitted.is_some());
         }
         assert!(monitors.rows.len() <= 4_096);
+    }
+
+    /// Whoever has the public half of one certificate cannot fill the table with it.
+    #[test]
+    fn one_name_cannot_take_all_places() {
+        let mut monitors = Monitors::default();
+        for pid in 0..20_000 {
+            admit(&mut monitors, parent(pid, 1), u64::from(pid / 1_000)).unwrap();
+        }
+        assert!(monitors.rows.len() < 4_096, "{}", monitors.rows.len());
+        assert!(monitors.find(&[parent(19_999, 1)], Duration::from_secs(20)).is_some());
+    }
+
+    #[test]
+    fn a_settled_connection_is_forgotten() {
+        let mut monitors = Monitors::default();
+        admit(&mut monitors, parent(1, 1), 0).unwrap();
+        monitors.settle(parent(1, 1));
+        assert!(monitors.find(&[parent(1, 1)], Duration::ZERO).is_none());
     }
 
     #[test]

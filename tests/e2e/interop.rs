@@ -19,6 +19,15 @@ fn a_certificate_that_msal_got_logs_in() {
     std::fs::write(&hosts, format!("127.0.0.1 localhost\n{}\n", names.join("\n"))).unwrap();
     // The driver is a program of the host in the node's network, with Microsoft's names on loopback.
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/msal_ssh_cert.py");
+    // Made out here: in the node's network there is no package index.
+    let folder_of_script = script.parent().unwrap();
+    let prepared = std::process::Command::new("python3")
+        .args(["-c", "import msal_ssh_cert; msal_ssh_cert.venv_python()"])
+        .env("PYTHONPATH", folder_of_script)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    assert!(prepared.status.success(), "{}", String::from_utf8_lossy(&prepared.stderr));
     let line = format!(
         "mount --bind {} /etc/hosts && exec python3 {} {out} --here --state {} --control-socket {} --flow refresh --flow secret",
         hosts.display(),

@@ -24,7 +24,7 @@ impl Reply {
         self.status
     }
 
-    /// The body, at most [`MAX_BODY_BYTES`].
+    /// The body, capped.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
