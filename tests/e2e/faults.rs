@@ -66,15 +66,15 @@ impl Stage {
     /// One trouble: before, during, after.
     fn suffer(&self, service: &str, name: &str, trouble: &Value, reason: &str) {
         let cluster = &self.cluster;
-        if service != "pdp" {
-            // The node loses its token, so that it needs the service at all.
-            cluster.control("PUT", "faults/pdp", &json!({"kind": "status", "status": 401, "times": 1}));
-        }
         if reason == "throttled" {
             // Both buckets are empty; one alone keeps nobody out.
             cluster.control("PUT", "faults/arm", trouble);
         }
         cluster.control("PUT", &format!("faults/{service}"), trouble);
+        if service != "pdp" {
+            // The node loses its token, so that it needs the service at all.
+            cluster.control("PUT", "faults/pdp", &json!({"kind": "status", "status": 401, "times": 1}));
+        }
         let (login, local, hook) = std::thread::scope(|scope| {
             let login = scope.spawn(|| cluster.ssh(&self.alice, world::ALICE.upn, &["true"]));
             let local = cluster.ssh(&self.local, "lotte", &["id -un"]);

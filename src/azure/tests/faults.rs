@@ -149,3 +149,47 @@ async fn a_metadata_service_that_is_busy_is_asked_again() {
     assert_eq!(role(&found.answer), Some(Role::Admin));
     assert_eq!(imds.seen().len(), 2);
 }
+
+/// What the person gets when the decision point throttles and ARM says this.
+async fn relieved(arm: Answer, milliseconds: u64) -> (RoleAnswer, usize) {
+    let busy = Server::start(vec![Answer::new(429, "{}").header("retry-after", "60")]).await;
+    let arm = Server::start(vec![arm]).await;
+    let relief = CheckAccess::new(caller("https://management.azure.com/").await, &arm.url(""));
+    let pdp = Pdp::new(caller("https://authorization.azure.net").await, &busy.url(""));
+    let source = RoleSource::Pdp(pdp.with_relief(relief));
+    let found = source.roles(&question(), &login(milliseconds)).await;
+    (found.answer, busy.seen().len() + arm.seen().len())
+}
+
+#[tokio::test]
+async fn arm_relieves_a_throttled_decision_point_and_denies_nobody_a_role() {
+    let list = |word: &str| Answer::new(200, &bare_list(&[decision(word, LOGIN), decision(word, ADMIN)]));
+    assert_eq!(role(&relieved(list("Allowed"), 5_000).await.0), Some(nightlatch_model::Role::Admin));
+    let (denied, _) = relieved(list("Denied"), 5_000).await;
+    assert!(matches!(denied, RoleAnswer::NotGranted(Refused::DenyAssignment { .. })), "{denied:?}");
+    let throttled = || Answer::new(429, "{}").header("retry-after", "60");
+    for arm in [
+        list("NotAllowed"),
+        Answer::new(403, "{}"),
+        Answer::new(404, "{}"),
+        throttled(),
+        Answer::new(500, ""),
+    ] {
+        let (answer, calls) = relieved(arm, 1_500).await;
+        assert!(matches!(cause(&answer), UnknownCause::Throttled { .. }), "{answer:?}");
+        // Neither service is asked again while it said to wait; only a broken one is tried anew.
+        assert!(calls <= 4, "{calls} calls");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_does_not_use_up_what_relieves_logins() {
+    let busy = Server::start(vec![Answer::new(429, "{}").header("retry-after", "60")]).await;
+    let arm = Server::start(vec![Answer::new(200, "[]")]).await;
+    let relief = CheckAccess::new(caller("https://management.azure.com/").await, &arm.url(""));
+    let pdp = Pdp::new(caller("https://authorization.azure.net").await, &busy.url("")).with_relief(relief);
+    let ask = Ask::new(Purpose::Refresh, NOW, Duration::from_secs(5));
+    let found = RoleSource::Pdp(pdp).roles(&question(), &ask).await;
+    assert!(matches!(cause(&found.answer), UnknownCause::Throttled { .. }));
+    assert!(arm.seen().is_empty());
+}
