@@ -136,15 +136,15 @@ async fn start(
     let people = roles::people(&settings, &clock).map_err(DaemonError::Roles)?;
     let recorder = Recorder::start(paths.state.join("decisions.jsonl"), clock.clone())
         .map_err(|cause| DaemonError::Os("start the recorder", cause))?;
-    let gate =
-        Arc::new(Gate::new(settings.gate(), clock, facts, accounts, roles::shared(roles), people, recorder));
+    let gate = Gate::new(settings.gate(), clock, facts, accounts, roles::shared(roles), people, recorder);
+    let gate = Arc::new(gate.in_background(tokio::runtime::Handle::current()));
 
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
-    for (name, door, uid) in [("hook", Door::Hook, hook_uid), ("account", Door::Account, 0)] {
-        let Some(listener) = listeners.remove(name) else { return Err(ListenerError::None.into()) };
-        tokio::spawn(serve(door, adopt(listener)?, uid, Arc::clone(&gate)));
-    }
+    let hook = listeners.remove("hook").ok_or(ListenerError::None)?;
+    serve_hook(hook, hook_uid, Arc::clone(&gate))?;
+    let account = listeners.remove("account").ok_or(ListenerError::None)?;
+    tokio::spawn(serve(Door::Account, adopt(account)?, 0, Arc::clone(&gate)));
     if let Some(listener) = listeners.remove("admin") {
         let status = status_rows(&settings, Arc::clone(&gate));
         tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(Arc::clone(&gate), status)));
@@ -156,6 +156,32 @@ async fn start(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::spawn(kick_watchdog());
     wait_for_the_end().await
+}
+
+/// The hook has a thread and a runtime of its own: it answers within milliseconds also while a decision
+/// waits for a slow disk.
+fn serve_hook(
+    listener: std::os::unix::net::UnixListener,
+    uid: u32,
+    gate: Arc<Gate>,
+) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| DaemonError::Os("start the hook's runtime", cause))?;
+    let adopted = {
+        let _inside = runtime.enter();
+        adopt(listener)?
+    };
+    std::thread::Builder::new()
+        .name("hook".into())
+        .spawn(move || {
+            runtime.block_on(serve(Door::Hook, adopted, uid, gate));
+            error!("hook.sock is no longer served; restarting");
+            std::process::exit(1);
+        })
+        .map_err(|cause| DaemonError::Os("start the hook's thread", cause))?;
+    Ok(())
 }
 
 fn adopt(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, DaemonError> {

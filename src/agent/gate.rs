@@ -14,13 +14,14 @@ use nightlatch_policy::{
     Facts, Judgement, LoginRequest, RoleAnswer, Rules, Scope, Service, UidFact, UnknownCause, Verdict, judge,
 };
 use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Offer};
+use tokio::runtime::Handle;
 use tracing::error;
 
 use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::login::{
     Admission, AdmitRules, Admitted, Call, IdentityMap, Known, Limiter, LocalNames, Monitors, Offered,
-    Revocations, TrustStore, admit, clean, correlation_id,
+    Revocations, TrustStore, Verified, admit, clean, correlation_id,
 };
 use crate::telemetry::{Outcome, Record, Recorder};
 
@@ -104,12 +105,14 @@ pub struct Gate {
     settings: GateSettings,
     clock: Clock,
     facts: RwLock<LocalFacts>,
+    verified: Verified,
     monitors: Mutex<Monitors>,
     accounts: Mutex<Accounts>,
     limits: Mutex<Limits>,
     roles: Arc<dyn AskRoles>,
     people: Option<Arc<dyn FindPerson>>,
     recorder: Recorder,
+    background: Option<Handle>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -137,13 +140,23 @@ impl Gate {
             settings,
             clock,
             facts: RwLock::new(facts),
+            verified: Verified::default(),
             monitors: Mutex::default(),
             accounts: Mutex::new(accounts),
             limits: Mutex::new(limits),
             roles,
             people,
             recorder,
+            background: None,
         }
+    }
+
+    /// Lets the gate ask for roles before PAM wants them, on this runtime: never on the one that
+    /// answers the hook.
+    #[must_use]
+    pub fn in_background(mut self, runtime: Handle) -> Self {
+        self.background = Some(runtime);
+        self
     }
 
     /// The clock that the gate judges by.
@@ -172,8 +185,13 @@ impl Gate {
 
     fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
         let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            Known { trust: &facts.trust, revoked: &facts.revoked, local: &facts.local, map: &facts.map };
+        let known = Known {
+            trust: &facts.trust,
+            revoked: &facts.revoked,
+            local: &facts.local,
+            map: &facts.map,
+            verified: &self.verified,
+        };
         admit(offered, &self.settings.admit, known, now)
     }
 
@@ -191,10 +209,11 @@ impl Gate {
             self.record_offer(offer, &admission, Self::new_correlation(), now, true);
             return Message::None;
         };
-        let (correlation, first) = {
+        let (correlation, first, warm) = {
             let mut monitors = lock(&self.monitors);
             let known = monitors.correlation(monitor).map(str::to_owned);
             let first = known.is_none();
+            let warm = !monitors.has_admitted(monitor);
             let correlation = known.unwrap_or_else(Self::new_correlation);
             let call = Call {
                 user: offer.user.clone(),
@@ -206,20 +225,22 @@ impl Gate {
             if monitors.record(monitor, call, boot).is_err() {
                 admission.result = Err(Reason::RateLimited);
             }
-            (correlation, first)
+            (correlation, first, warm)
         };
         self.record_offer(offer, &admission, correlation, now, first);
         match admission.result {
             Err(_) => Message::None,
             Ok(admitted) => {
-                self.warm(&admitted);
+                if warm {
+                    self.warm(&admitted);
+                }
                 Message::Line(admitted.line)
             }
         }
     }
 
     fn warm(self: &Arc<Self>, admitted: &Admitted) {
-        if let (Some(oid), Ok(runtime)) = (admitted.oid, tokio::runtime::Handle::try_current()) {
+        if let (Some(oid), Some(runtime)) = (admitted.oid, &self.background) {
             let gate = Arc::clone(self);
             let tid = admitted.tid;
             runtime.spawn(async move { gate.roles.ask(tid, oid, gate.settings.wait, MAX_AGE).await });

@@ -254,7 +254,7 @@ impl RolesFile {
         let answers: Vec<(ScopeKind, RoleAnswer)> = scopes
             .iter()
             .map(|(kind, scope)| {
-                let facts = rules.at(*kind, scope);
+                let facts = rules.at(*kind, scope, question.oid);
                 (*kind, evaluate(&facts, &[question.oid], scope, &question.actions, now))
             })
             .collect();
@@ -264,24 +264,25 @@ impl RolesFile {
 
 impl Rules {
     /// The facts for a question about `scope`, which is the node's or the cluster's.
-    fn at(&self, kind: ScopeKind, scope: &Scope) -> RbacFacts {
+    /// The file knows no groups, so one person's lines are all that can matter: the rest is not copied.
+    fn at(&self, kind: ScopeKind, scope: &Scope, oid: ObjectId) -> RbacFacts {
         let resolve = |place: &Place| match place {
             Place::At(at) => Some(at.clone()),
             Place::Kind(named) => (*named == kind).then(|| scope.clone()),
         };
-        let assignments = self
+        let assignments: Vec<RoleAssignment> = self
             .assignments
             .iter()
-            .filter_map(|(place, a)| Some(RoleAssignment { scope: resolve(place)?, ..a.clone() }));
+            .filter(|(_, a)| a.principal == oid)
+            .filter_map(|(place, a)| Some(RoleAssignment { scope: resolve(place)?, ..a.clone() }))
+            .collect();
+        let used = |id: &str| assignments.iter().any(|a| a.definition == id);
+        let definitions = self.definitions.iter().filter(|d| used(&d.id)).cloned().collect();
         let denies = self
             .denies
             .iter()
             .filter_map(|(place, d)| Some(DenyAssignment { scope: resolve(place)?, ..d.clone() }));
-        RbacFacts {
-            definitions: self.definitions.clone(),
-            assignments: assignments.collect(),
-            denies: denies.collect(),
-        }
+        RbacFacts { definitions, denies: denies.collect(), assignments }
     }
 }
 

@@ -11,6 +11,7 @@ use nightlatch_wire::line::{AdmitLine, Expiry, LineOptions};
 use super::identity::{Extensions, IdentityMap};
 use super::local::LocalNames;
 use super::trust::{Authority, KeySource, Revocations, TrustStore};
+use super::verified::Verified;
 
 /// What the administrator laid down about certificates.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct Known<'a> {
     pub local: &'a LocalNames,
     /// The administrator's table of people.
     pub map: &'a IdentityMap,
+    /// Signatures that were computed before.
+    pub verified: &'a Verified,
 }
 
 /// A certificate that may be offered.
@@ -223,7 +226,7 @@ fn check_authority(
     };
     let trusted = trail.mark(ca.fingerprint(), verdict)?;
     let input = certificate.signature_algorithm().name().to_owned();
-    trail.mark(input, certificate.verify_signature(&trusted.key).map_err(reason_of))?;
+    trail.mark(input, known.verified.check(certificate).map_err(reason_of))?;
     Ok(trusted.source)
 }
 

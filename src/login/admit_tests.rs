@@ -10,6 +10,7 @@ use super::admit::{Admission, AdmitRules, Known, Offered, admit};
 use super::identity::{Extensions, IdentityMap};
 use super::local::LocalNames;
 use super::trust::{KeySource, Revocations, TrustStore};
+use super::verified::Verified;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -23,6 +24,7 @@ struct Rig {
     revoked: Revocations,
     local: LocalNames,
     map: IdentityMap,
+    verified: Verified,
 }
 
 fn rig(source: KeySource) -> Rig {
@@ -44,6 +46,7 @@ fn rig(source: KeySource) -> Rig {
         revoked: Revocations::default(),
         local: LocalNames::from_passwd("root:x:0:0::/:/bin/sh\nazureuser:x:1000:1000::/:/bin/sh\n"),
         map: IdentityMap::default(),
+        verified: Verified::default(),
     }
 }
 
@@ -65,7 +68,13 @@ impl Rig {
 
     fn offer_at(&self, user: &str, line: &str, now: Timestamp) -> Admission {
         let (key_type, key) = line.split_once(' ').unwrap();
-        let known = Known { trust: &self.trust, revoked: &self.revoked, local: &self.local, map: &self.map };
+        let known = Known {
+            trust: &self.trust,
+            revoked: &self.revoked,
+            local: &self.local,
+            map: &self.map,
+            verified: &self.verified,
+        };
         admit(Offered { user, key_type, key: key.trim(), key_len: key.trim().len() }, &self.rules, known, now)
     }
 
@@ -227,7 +236,13 @@ fn without_any_key_nothing_can_be_said() {
 #[test]
 fn a_certificate_that_was_too_large_to_pass_on_has_its_reason() {
     let rig = rig(KeySource::Imds);
-    let known = Known { trust: &rig.trust, revoked: &rig.revoked, local: &rig.local, map: &rig.map };
+    let known = Known {
+        trust: &rig.trust,
+        revoked: &rig.revoked,
+        local: &rig.local,
+        map: &rig.map,
+        verified: &rig.verified,
+    };
     let offered = Offered {
         user: "alice@contoso.com",
         key_type: "ssh-rsa-cert-v01@openssh.com",

@@ -12,6 +12,7 @@ mod limits;
 mod local;
 mod monitors;
 mod trust;
+mod verified;
 
 pub use admit::{Admission, AdmitRules, Admitted, Known, Offered, admit, clean, reason_of};
 pub use correlation::correlation_id;
@@ -23,3 +24,4 @@ pub use trust::{
     Authority, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore, TrustedKey,
     parse_ca_file,
 };
+pub use verified::Verified;

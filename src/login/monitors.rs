@@ -19,6 +19,8 @@ use super::admit::Admitted;
 const ROW_LIFE: Duration = Duration::from_secs(600);
 /// The most connections that may be between hook and account at a time.
 const MAX_ROWS: usize = 4_096;
+/// How often old rows are looked for while the table is full.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// From here on one name may hold at most [`MAX_ROWS_OF_A_NAME`].
 const CROWDED: usize = 1_024;
 /// The most connections of one name between hook and account while the table is crowded.
@@ -83,12 +85,19 @@ impl Monitors {
         self.rows.get(&monitor).map(|row| row.correlation.as_str())
     }
 
+    /// True when the last call of this connection admitted a certificate.
+    #[must_use]
+    pub fn has_admitted(&self, monitor: Parent) -> bool {
+        self.rows.get(&monitor).is_some_and(|row| row.admitted.is_some())
+    }
+
     /// Records a hook call; `boot` is the time since boot.
     ///
     /// # Errors
     /// [`TableFull`]: the caller must not admit.
     pub fn record(&mut self, monitor: Parent, call: Call, boot: Duration) -> Result<(), TableFull> {
-        if self.rows.len() >= MAX_ROWS || boot.saturating_sub(self.swept) > ROW_LIFE / 4 {
+        let idle = boot.saturating_sub(self.swept);
+        if idle > ROW_LIFE / 4 || (self.rows.len() >= MAX_ROWS && idle >= SWEEP_INTERVAL) {
             self.rows.retain(|_, row| boot.saturating_sub(row.at) < ROW_LIFE);
             self.swept = boot;
         }
