@@ -1,11 +1,12 @@
 //! What runs inside the node: asks the real daemon on its real sockets, as the hook's user and as root, and
-//! times each question from `connect` to the whole answer. That is what sshd and PAM wait for, and a little
-//! more than the daemon's own time from accept to reply.
+//! times each question from `connect` to the whole answer: what sshd and PAM wait for, the machine's own
+//! waits included. For admissions it also counts what the daemon itself spends on a question.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256;
@@ -15,7 +16,7 @@ use nightlatch_sshcert::testing::TestKey;
 use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Offer, Parent, read_frame};
 use serde::{Deserialize, Serialize};
 
-use crate::pairs::{AGAIN, FLOOR, Paired, Plan, measure, micros};
+use crate::pairs::{AGAIN, Column, FLOOR, Paired, Plan, measure, median, micros};
 
 const HOOK: &str = "/run/nightlatch/hook.sock";
 const ACCOUNT: &str = "/run/nightlatch/account.sock";
@@ -37,10 +38,12 @@ pub(crate) struct Holder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Admissions {
     pub(crate) plan: Plan,
+    /// The daemon's process in the node.
+    pub(crate) daemon: u32,
     pub(crate) tenant: TenantId,
     /// Offered again and again.
     pub(crate) warm: Holder,
-    /// Each offered once.
+    /// Each offered once; enough for the plan twice over.
     pub(crate) cold: Vec<Holder>,
 }
 
@@ -136,7 +139,59 @@ pub(crate) fn admission() -> Result<(), String> {
             (_, other) => Err(format!("question {program}: {other:?}")),
         }
     })?;
-    crate::say(&paired)
+    let mut service = paired[..=AGAIN].to_vec();
+    for program in 2..=4 {
+        service.push(daemon_time(&task, program, &plain, paired[FLOOR].value)?);
+    }
+    crate::say(&(paired, service))
+}
+
+/// The processor time that the daemon spends on a question: all of it from waking up for the connection to
+/// closing it, and none of the time that the machine lets it, or us, wait. Of its threads only the one that
+/// writes records is left out: no answer waits for it.
+fn daemon_time(task: &Admissions, program: usize, plain: &Holder, floor: f64) -> Result<Column, String> {
+    let spent = || -> Result<f64, String> {
+        let mut nanos = 0.0;
+        let threads = format!("/proc/{}/task", task.daemon);
+        for thread in fs::read_dir(&threads).map_err(|why| format!("{threads}: {why}"))?.flatten() {
+            let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            if read("comm").trim() != "recorder" {
+                let on_cpu = read("schedstat").split(' ').next().and_then(|word| word.parse::<f64>().ok());
+                nanos += on_cpu.ok_or("no schedstat of the daemon")?;
+            }
+        }
+        Ok(nanos)
+    };
+    let mut each = Vec::new();
+    for run in 0..task.plan.runs {
+        let numbers = run * task.plan.rounds..(run + 1) * task.plan.rounds;
+        let questions = numbers.map(|number| {
+            let holder = match program {
+                2 => &task.warm,
+                3 => task.cold.get(task.plan.runs * task.plan.rounds + number).unwrap_or(&task.warm),
+                _ => plain,
+            };
+            offer(holder, task.tenant, monitor(300_000 + number / 8))
+        });
+        let questions = questions.collect::<Result<Vec<_>, _>>()?;
+        let before = spent()?;
+        for question in &questions {
+            ask(HOOK, question)?;
+        }
+        // What the last answer left to do is done before anybody notices; then the count stands still.
+        let mut after = spent()?;
+        loop {
+            std::thread::sleep(Duration::from_millis(2));
+            let now = spent()?;
+            if now - after < 1_000.0 {
+                break;
+            }
+            after = now;
+        }
+        each.push((after - before) / 1_000.0 / questions.len() as f64);
+    }
+    let value = median(&mut each);
+    Ok(Column { value, ratio: value / floor, lo: each[0] / floor, hi: each[each.len() - 1] / floor })
 }
 
 /// As the hook's user: offers everybody's certificate once, as sshd does before PAM asks.
@@ -204,8 +259,14 @@ pub(crate) fn account() -> Result<(), String> {
     crate::say(&(warm, first))
 }
 
-/// The daemon's two files, as large as they are at the moment, replaced beside them.
+/// The daemon's two files, as large as they are at the moment, replaced beside them: the middle of five
+/// times, since the folders are in memory and once is over too soon to be told apart from the machine.
 fn writes() -> Result<f64, String> {
+    let mut took = (0..5).map(|_| write_once()).collect::<Result<Vec<_>, _>>()?;
+    Ok(median(&mut took))
+}
+
+fn write_once() -> Result<f64, String> {
     let beside = |path: &str| -> Result<(PathBuf, Vec<u8>), String> {
         let bytes = fs::read(path).map_err(|why| format!("{path}: {why}"))?;
         Ok((Path::new(path).with_extension("bench"), bytes))
