@@ -141,7 +141,7 @@ pub(crate) fn admission() -> Result<(), String> {
     })?;
     let mut service = paired[..=AGAIN].to_vec();
     for program in 2..=4 {
-        service.push(daemon_time(&task, program, &plain, paired[FLOOR].value)?);
+        service.push(daemon_time(&task, program, &plain, &floor)?);
     }
     crate::say(&(paired, service))
 }
@@ -149,7 +149,12 @@ pub(crate) fn admission() -> Result<(), String> {
 /// The processor time that the daemon spends on a question: all of it from waking up for the connection to
 /// closing it, and none of the time that the machine lets it, or us, wait. Of its threads only the one that
 /// writes records is left out: no answer waits for it.
-fn daemon_time(task: &Admissions, program: usize, plain: &Holder, floor: f64) -> Result<Column, String> {
+fn daemon_time(
+    task: &Admissions,
+    program: usize,
+    plain: &Holder,
+    floor: &RsaFloor,
+) -> Result<Column, String> {
     let spent = || -> Result<f64, String> {
         let mut nanos = 0.0;
         let threads = format!("/proc/{}/task", task.daemon);
@@ -163,6 +168,7 @@ fn daemon_time(task: &Admissions, program: usize, plain: &Holder, floor: f64) ->
         Ok(nanos)
     };
     let mut each = Vec::new();
+    let mut ratios = Vec::new();
     for run in 0..task.plan.runs {
         let numbers = run * task.plan.rounds..(run + 1) * task.plan.rounds;
         let questions = numbers.map(|number| {
@@ -175,7 +181,9 @@ fn daemon_time(task: &Admissions, program: usize, plain: &Holder, floor: f64) ->
         });
         let questions = questions.collect::<Result<Vec<_>, _>>()?;
         let before = spent()?;
+        let mut floors = Vec::new();
         for question in &questions {
+            floors.push(floor.once()?);
             ask(HOOK, question)?;
         }
         // What the last answer left to do is done before anybody notices; then the count stands still.
@@ -188,10 +196,12 @@ fn daemon_time(task: &Admissions, program: usize, plain: &Holder, floor: f64) ->
             }
             after = now;
         }
-        each.push((after - before) / 1_000.0 / questions.len() as f64);
+        let took = (after - before) / 1_000.0 / questions.len() as f64;
+        each.push(took);
+        ratios.push(took / median(&mut floors));
     }
-    let value = median(&mut each);
-    Ok(Column { value, ratio: value / floor, lo: each[0] / floor, hi: each[each.len() - 1] / floor })
+    let ratio = median(&mut ratios);
+    Ok(Column { value: median(&mut each), ratio, lo: ratios[0], hi: ratios[ratios.len() - 1] })
 }
 
 /// As the hook's user: offers everybody's certificate once, as sshd does before PAM asks.
