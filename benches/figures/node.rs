@@ -3,6 +3,7 @@
 //! The node gets the daemon and the name responder in this bench's profile, a person with a certificate,
 //! and a local user who is let in by sshd itself with the very same certificate.
 
+use std::ops::Range;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,7 @@ const NODE_ID: &str = "/subscriptions/00000000-0000-0000-0000-00000000005b/resou
 /// Who logs in through the product, and who through sshd alone.
 const PERSON: &str = "ann@contoso.com";
 const LOCAL: &str = "lou";
+const ROLES: &str = "/etc/nightlatch/roles.toml";
 /// This program, in the node.
 const INSIDE: &str = "/usr/libexec/nightlatch/figures";
 
@@ -63,17 +65,16 @@ struct Site {
 /// # Errors
 /// When the node does not boot, or somebody who may log in cannot.
 pub(crate) fn rows(programs: &Programs, quick: bool) -> Result<Vec<Row>, String> {
-    let first_logins = if quick { 10 } else { 100 };
-    let site = Site::start(programs, first_logins).map_err(|why| why.to_string())?;
+    let site = Site::start(programs).map_err(|why| why.to_string())?;
     let mut rows = site.login_rows(quick)?;
     rows.push(site.memory_row()?);
     rows.extend(site.admission_rows(quick)?);
-    rows.extend(site.account_rows(quick, first_logins)?);
+    rows.extend(site.account_rows(quick)?);
     Ok(rows)
 }
 
 impl Site {
-    fn start(programs: &Programs, first_logins: usize) -> Result<Self, WorldError> {
+    fn start(programs: &Programs) -> Result<Self, WorldError> {
         let image = prepare()?;
         let node = Node::boot(&NodeSpec::default())?;
         let ca = LocalCa::new(&image)?;
@@ -92,9 +93,7 @@ impl Site {
         );
         write("/etc/nightlatch/nightlatch.toml", &configuration)?;
         write("/etc/nightlatch/ca.pub", &format!("{}\n{}\n", ca.public_key()?, mint.line()))?;
-        let assignment =
-            |number: usize| format!("[[assignment]]\nprincipal = \"{}\"\nrole = \"user\"\n", oid(number));
-        write("/etc/nightlatch/roles.toml", &(0..=first_logins).map(assignment).collect::<String>())?;
+        write(ROLES, &roles(0))?;
         install(&node, &programs.built)?;
         // `install` brings what `make build` made; what is measured is built like a release.
         node.shell("systemctl stop nightlatchd.service nightlatch-userdbd.service")?;
@@ -223,18 +222,21 @@ impl Site {
         ])
     }
 
-    fn account_rows(&self, quick: bool, first_logins: usize) -> Result<Vec<Row>, String> {
-        let rounds = if quick { 20 } else { 300 };
+    fn account_rows(&self, quick: bool) -> Result<Vec<Row>, String> {
         let key = TestKey::rsa2048();
-        let task = Logins {
-            warm_plan: Plan { runs: 5, rounds },
-            first_plan: Plan { runs: 5, rounds: first_logins / 5 },
-            tenant: self.tenant,
-            people: (0..=first_logins).map(|number| self.holder(number, number as u64, &key)).collect(),
+        let ask = |rounds: usize, numbers: Range<usize>| -> Result<Paired, String> {
+            let people = numbers.map(|number| (number, self.holder(number, number as u64, &key))).collect();
+            let task = Logins { plan: Plan { runs: 5, rounds }, tenant: self.tenant, people };
+            self.inside("nightlatch-hook", "ask-offers", &task)?;
+            let said = self.inside("root", "ask-account", &task)?;
+            serde_json::from_slice(&said).map_err(|why| why.to_string())
         };
-        self.inside("nightlatch-hook", "ask-offers", &task)?;
-        let said = self.inside("root", "ask-account", &task)?;
-        let (warm, first): (Paired, Paired) = serde_json::from_slice(&said).map_err(|why| why.to_string())?;
+        let (again, new) = if quick { (20, 2) } else { (300, 20) };
+        let warm = ask(again, 0..1)?;
+        // Only now: the more people have a role, the longer the file back end takes over each.
+        let written = self.node.write_file(ROLES, roles(5 * new).as_bytes(), 0o644, "root:root");
+        written.map_err(|why| why.to_string())?;
+        let first = ask(new, 1..1 + 5 * new)?;
         let above = Limit { above_floor: Some(ACCOUNT_US), ..Limit::default() };
         let within = Limit { value: Some(ACCOUNT_US), ..Limit::default() };
         Ok(vec![
@@ -244,6 +246,12 @@ impl Site {
             Row::again("account.first", "µs", &first),
         ])
     }
+}
+
+/// A roles file that lets in everybody up to this number.
+fn roles(last: usize) -> String {
+    let row = |number| format!("[[assignment]]\nprincipal = \"{}\"\nrole = \"user\"\n", oid(number));
+    (0..=last).map(row).collect()
 }
 
 /// The object id of the person of this number.

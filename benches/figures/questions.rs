@@ -16,7 +16,7 @@ use nightlatch_sshcert::testing::TestKey;
 use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Offer, Parent, read_frame};
 use serde::{Deserialize, Serialize};
 
-use crate::pairs::{AGAIN, Column, FLOOR, Paired, Plan, measure, median, micros};
+use crate::pairs::{AGAIN, Column, FLOOR, Plan, measure, median, micros};
 
 const HOOK: &str = "/run/nightlatch/hook.sock";
 const ACCOUNT: &str = "/run/nightlatch/account.sock";
@@ -50,12 +50,11 @@ pub(crate) struct Admissions {
 /// Whom to let in.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Logins {
-    pub(crate) warm_plan: Plan,
-    pub(crate) first_plan: Plan,
+    pub(crate) plan: Plan,
     pub(crate) tenant: TenantId,
-    /// Whoever logs in again and again, then those who log in for the first time. Each has a monitor of
-    /// its own, by its place in the list.
-    pub(crate) people: Vec<Holder>,
+    /// One person who logs in again and again, or one for each round who logs in for the first time. Each
+    /// has a monitor of its own, by the number.
+    pub(crate) people: Vec<(usize, Holder)>,
 }
 
 /// The monitor that sshd would have for the connection of this number.
@@ -210,7 +209,7 @@ fn daemon_time(
 /// When one is not admitted.
 pub(crate) fn offers() -> Result<(), String> {
     let task: Logins = crate::told()?;
-    for (number, holder) in task.people.iter().enumerate() {
+    for (number, holder) in &task.people {
         match ask(HOOK, &offer(holder, task.tenant, monitor(200_000 + number))?)?.1 {
             Message::Line(_) => {}
             other => return Err(format!("{}: {other:?}", holder.user)),
@@ -219,20 +218,20 @@ pub(crate) fn offers() -> Result<(), String> {
     crate::say(&())
 }
 
-/// As root. First programs: the auth question, again, the account question of somebody who is in already.
-/// Second programs: the two files replaced, again, the account question of somebody new.
+/// As root. Of one person: the auth question, again, the account question when the person is in already.
+/// Of many: the two files replaced, again, the account question of somebody new.
 ///
 /// # Errors
 /// When somebody is not let in.
 pub(crate) fn account() -> Result<(), String> {
     let task: Logins = crate::told()?;
     let mut asked = 0_u32;
-    let mut question = |number: usize| -> Result<f64, String> {
+    let mut question = |(number, holder): &(usize, Holder)| -> Result<f64, String> {
         asked += 1;
         // Each from another address: one address alone may not ask so often.
         let [_, a, b, c] = asked.to_be_bytes();
         let account = Account {
-            user: task.people[number].user.clone(),
+            user: holder.user.clone(),
             service: "sshd".to_owned(),
             rhost: format!("10.{a}.{b}.{c}"),
             tty: "ssh".to_owned(),
@@ -242,41 +241,38 @@ pub(crate) fn account() -> Result<(), String> {
         let bytes = Message::Account(account).encode().map_err(|why| why.to_string())?;
         match ask(ACCOUNT, &bytes)? {
             (took, Message::Permit { .. }) => Ok(took),
-            (_, other) => Err(format!("{}: {other:?}", task.people[number].user)),
+            (_, other) => Err(format!("{}: {other:?}", holder.user)),
         }
     };
+    let [person] = &task.people[..] else {
+        let first = measure(task.plan, 3, |program, round| match program {
+            FLOOR | AGAIN => writes(),
+            _ => question(&task.people[round]),
+        });
+        return crate::say(&first?);
+    };
     for _ in 0..20 {
-        question(0)?;
+        question(person)?;
     }
     let auth = Auth {
-        user: task.people[0].user.clone(),
+        user: person.1.user.clone(),
         service: "sshd".to_owned(),
         rhost: "10.0.0.1".to_owned(),
-        parents: vec![monitor(200_000)],
+        parents: vec![monitor(200_000 + person.0)],
     };
     let auth = Message::Auth(auth).encode().map_err(|why| why.to_string())?;
-    let warm: Paired = measure(task.warm_plan, 3, |program, _| match program {
+    let warm = measure(task.plan, 3, |program, _| match program {
         FLOOR | AGAIN => match ask(ACCOUNT, &auth)? {
             (took, Message::Text(_)) => Ok(took),
             (_, other) => Err(format!("auth: {other:?}")),
         },
-        _ => question(0),
-    })?;
-    let first: Paired = measure(task.first_plan, 3, |program, round| match program {
-        FLOOR | AGAIN => writes(),
-        _ => question(1 + round),
-    })?;
-    crate::say(&(warm, first))
+        _ => question(person),
+    });
+    crate::say(&warm?)
 }
 
-/// The daemon's two files, as large as they are at the moment, replaced beside them: the middle of five
-/// times, since the folders are in memory and once is over too soon to be told apart from the machine.
+/// The daemon's two files, as large as they are at the moment, replaced beside them.
 fn writes() -> Result<f64, String> {
-    let mut took = (0..5).map(|_| write_once()).collect::<Result<Vec<_>, _>>()?;
-    Ok(median(&mut took))
-}
-
-fn write_once() -> Result<f64, String> {
     let beside = |path: &str| -> Result<(PathBuf, Vec<u8>), String> {
         let bytes = fs::read(path).map_err(|why| format!("{path}: {why}"))?;
         Ok((Path::new(path).with_extension("bench"), bytes))
