@@ -1,0 +1,260 @@
+//! The product on a real node: whole logins, the daemon's memory, and its answers on the sockets.
+//!
+//! The node gets the daemon and the name responder in this bench's profile, a person with a certificate,
+//! and a local user who is let in by sshd itself with the very same certificate.
+
+use std::ops::Range;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nightlatch_model::TenantId;
+use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
+use nightlatch_world::{
+    CertificateSpec, LocalCa, Node, NodeSpec, Person, WorldError, configure_by_hand, install, local_user,
+    prepare, wait_until,
+};
+
+use crate::pairs::{Paired, Plan, measure, micros};
+use crate::programs::Programs;
+use crate::questions::{Admissions, Holder, Logins};
+use crate::row::{Limit, Row};
+
+const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+const NODE_ID: &str = "/subscriptions/00000000-0000-0000-0000-00000000005b/resourceGroups/MC_bench/providers/Microsoft.Compute/virtualMachineScaleSets/pool1/virtualMachines/3";
+/// Who logs in through the product, and who through sshd alone.
+const PERSON: &str = "ann@contoso.com";
+const LOCAL: &str = "lou";
+const ROLES: &str = "/etc/nightlatch/roles.toml";
+/// This program, in the node.
+const INSIDE: &str = "/usr/libexec/nightlatch/figures";
+
+const LOGIN_RATIO: f64 = 1.10;
+const DAEMON_RSS_MIB: f64 = 20.0;
+const WARM: Limit = Limit { ratio: Some(4.0), value: Some(150.0), above_floor: None };
+const COLD: Limit = Limit { ratio: Some(18.0), value: Some(500.0), above_floor: None };
+const ACCOUNT_US: f64 = 300.0;
+
+/// The local user's way in: the same certificate, checked by sshd alone.
+const LOCAL_MATCH: &str = "\
+Match User lou
+    AuthenticationMethods publickey
+    AuthorizedKeysFile none
+    TrustedUserCAKeys /etc/ssh/bench_ca.pub
+    AuthorizedPrincipalsFile /etc/ssh/bench_principals
+";
+/// The local user's way through PAM: the same modules, with a helper that says yes.
+const LOCAL_ACCOUNT: &str = "\
+account [success=ignore default=1] pam_succeed_if.so quiet user = lou
+account requisite pam_exec.so seteuid quiet stdout /usr/libexec/nightlatch/exit0
+";
+const LOCAL_SESSION: &str = "\
+session [success=ignore default=1] pam_succeed_if.so quiet user = lou
+session optional pam_mkhomedir.so umask=0077
+";
+
+struct Site {
+    node: Node,
+    person: Person,
+    tenant: TenantId,
+    /// An authority of our own, for certificates by the thousand.
+    mint: TestKey,
+}
+
+/// The rows that need a node.
+///
+/// # Errors
+/// When the node does not boot, or somebody who may log in cannot.
+pub(crate) fn rows(programs: &Programs, quick: bool) -> Result<Vec<Row>, String> {
+    let site = Site::start(programs).map_err(|why| why.to_string())?;
+    let mut rows = site.login_rows(quick)?;
+    rows.push(site.memory_row()?);
+    rows.extend(site.admission_rows(quick)?);
+    rows.extend(site.account_rows(quick)?);
+    Ok(rows)
+}
+
+impl Site {
+    fn start(programs: &Programs) -> Result<Self, WorldError> {
+        let image = prepare()?;
+        let node = Node::boot(&NodeSpec::default())?;
+        let ca = LocalCa::new(&image)?;
+        let mint = TestKey::rsa2048();
+        let person = Person::new(&image)?;
+        let mut spec = CertificateSpec::for_principal(PERSON);
+        spec.options.push(format!("extension:oid@entra.microsoft.com={}", oid(0)));
+        spec.options.push(format!("extension:tid@entra.microsoft.com={TENANT}"));
+        person.take_certificate(&ca.sign(&person, &spec)?)?;
+        let write = |path: &str, text: &str| node.write_file(path, text.as_bytes(), 0o644, "root:root");
+
+        node.shell("install -d -m 0755 /etc/nightlatch /usr/libexec/nightlatch")?;
+        let configuration = format!(
+            "tenant = \"{TENANT}\"\nmode = \"enforce\"\n[node]\nkind = \"vm\"\nresource_id = \"{NODE_ID}\"\n\
+             [trust]\nca = [\"file\"]\n[login]\nroles_from = \"file\"\nshell = \"/bin/sh\"\n"
+        );
+        write("/etc/nightlatch/nightlatch.toml", &configuration)?;
+        write("/etc/nightlatch/ca.pub", &format!("{}\n{}\n", ca.public_key()?, mint.line()))?;
+        write(ROLES, &roles(0))?;
+        install(&node, &programs.built)?;
+        // `install` brings what `make build` made; what is measured is built like a release.
+        node.shell("systemctl stop nightlatchd.service nightlatch-userdbd.service")?;
+        node.copy_in(&programs.daemon, "/usr/sbin/nightlatchd", 0o755)?;
+        node.copy_in(&programs.userdbd, "/usr/libexec/nightlatch/userdbd", 0o755)?;
+        node.copy_in(&programs.exit0, "/usr/libexec/nightlatch/exit0", 0o755)?;
+        let own = std::env::current_exe().map_err(|why| WorldError::new(why.to_string()))?;
+        node.copy_in(&own, INSIDE, 0o755)?;
+        node.shell("systemctl start nightlatch-userdbd.service nightlatchd.service")?;
+        configure_by_hand(&node)?;
+
+        local_user(&node, LOCAL, &person)?;
+        node.shell(&format!("usermod --shell /bin/sh {LOCAL}"))?;
+        write("/etc/ssh/bench_ca.pub", &format!("{}\n", ca.public_key()?))?;
+        write("/etc/ssh/bench_principals", &format!("{PERSON}\n"))?;
+        write("/etc/ssh/sshd_config.d/60-bench.conf", LOCAL_MATCH)?;
+        let pam = String::from_utf8_lossy(&node.read_file("/etc/pam.d/sshd")?).into_owned();
+        let include = "@include common-account\n";
+        let pam = pam.replace(include, &format!("{LOCAL_ACCOUNT}{include}")) + LOCAL_SESSION;
+        write("/etc/pam.d/sshd", &pam)?;
+        node.shell("grep -q exit0 /etc/pam.d/sshd && sshd -t && systemctl reload ssh")?;
+        let tenant = TENANT.parse().map_err(|_| WorldError::new("the tenant is no GUID"))?;
+        let site = Self { node, person, tenant, mint };
+        site.wait_for_logins()?;
+        Ok(site)
+    }
+
+    /// The daemon looks at its files every two seconds: waits until both people get in.
+    fn wait_for_logins(&self) -> Result<(), WorldError> {
+        for user in [PERSON, LOCAL] {
+            let mut said = String::new();
+            wait_until(&format!("a login of {user}"), Duration::from_secs(60), || {
+                let login = self.node.ssh(&self.person, user, &["id", "-un"], &[]);
+                said = format!("{login:?}");
+                login.is_ok_and(|login| login.is_in() && login.stdout.trim() == user)
+            })
+            .map_err(|why| {
+                WorldError::new(format!(
+                    "{why}: {said}\n{}",
+                    self.node.journal(&["-n", "40"]).unwrap_or_default()
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn login(&self, user: &str) -> Result<f64, String> {
+        let mut command =
+            self.node.ssh_command(&self.person, user, &[], &["true"]).map_err(|why| why.to_string())?;
+        command.stdin(Stdio::null());
+        let (took, done) = micros(|| command.output());
+        let done = done.map_err(|why| why.to_string())?;
+        if done.status.success() {
+            return Ok(took / 1_000.0);
+        }
+        Err(format!("{user} is not let in: {}", String::from_utf8_lossy(&done.stderr)))
+    }
+
+    fn login_rows(&self, quick: bool) -> Result<Vec<Row>, String> {
+        let plan = if quick { Plan { runs: 5, rounds: 3 } } else { Plan { runs: 5, rounds: 24 } };
+        let paired = measure(plan, 3, |program, _| self.login([LOCAL, LOCAL, PERSON][program]))?;
+        let limit = Limit { ratio: Some(LOGIN_RATIO), ..Limit::default() };
+        let name = "login.full";
+        Ok(vec![Row::timed(name, "ms", &paired, 2, limit), Row::again(name, "ms", &paired)])
+    }
+
+    fn daemon_pid(&self) -> Result<u32, String> {
+        let show = "systemctl show --property=MainPID --value nightlatchd.service";
+        let pid = self.node.shell(show).map_err(|why| why.to_string())?;
+        pid.trim().parse().map_err(|_| "nightlatchd does not run".to_owned())
+    }
+
+    fn memory_row(&self) -> Result<Row, String> {
+        let path = format!("/proc/{}/status", self.daemon_pid()?);
+        let status = self.node.read_file(&path).map_err(|why| why.to_string())?;
+        let status = String::from_utf8_lossy(&status);
+        let size =
+            |field| crate::status_mib(&status, field).ok_or_else(|| format!("no {field} of nightlatchd"));
+        println!("daemon.rss: {:.2} MiB now, of it {:.2} MiB of its own", size("VmRSS:")?, size("RssAnon:")?);
+        Ok(Row::plain("daemon.rss", size("VmHWM:")?, "MiB", DAEMON_RSS_MIB))
+    }
+
+    /// A certificate as Entra would sign it, by an authority that the node believes.
+    fn holder(&self, number: usize, serial: u64, key: &TestKey) -> Holder {
+        let user = if number == 0 { PERSON.to_owned() } else { format!("new{number}@contoso.com") };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let mut builder = CertificateBuilder::new(key)
+            .principals([&user])
+            .valid(now - 300, now + 3_600)
+            .permit_all()
+            .text_extension("oid@entra.microsoft.com", oid(number))
+            .text_extension("tid@entra.microsoft.com", TENANT);
+        builder.serial = serial;
+        builder.nonce = [serial.to_be_bytes(); 4].concat();
+        Holder { user, certificate: builder.line(&self.mint) }
+    }
+
+    fn inside(&self, user: &str, verb: &str, task: &impl serde::Serialize) -> Result<Vec<u8>, String> {
+        let mut command = self.node.command(&["runuser", "-u", user, "--", INSIDE, verb]);
+        crate::talk(&mut command, task)
+    }
+
+    fn admission_rows(&self, quick: bool) -> Result<Vec<Row>, String> {
+        let plan = if quick { Plan { runs: 5, rounds: 20 } } else { Plan { runs: 5, rounds: 300 } };
+        let key = TestKey::rsa2048();
+        let cold = (0..2 * plan.runs * plan.rounds).map(|round| self.holder(0, 1_000 + round as u64, &key));
+        let task = Admissions {
+            plan,
+            daemon: self.daemon_pid()?,
+            tenant: self.tenant,
+            warm: self.holder(0, 1, &key),
+            cold: cold.collect(),
+        };
+        let said = self.inside("nightlatch-hook", "ask-admission", &task)?;
+        let (waited, service): (Paired, Paired) =
+            serde_json::from_slice(&said).map_err(|why| why.to_string())?;
+        let shown = Limit::default();
+        Ok(vec![
+            Row::timed("admit.warm", "µs", &service, 2, WARM),
+            Row::timed("admit.cold", "µs", &service, 3, COLD),
+            Row::again("admit", "µs", &service),
+            Row::timed("admit.no_certificate", "µs", &service, 4, shown),
+            Row::timed("admit.warm.client", "µs", &waited, 2, shown),
+            Row::timed("admit.cold.client", "µs", &waited, 3, shown),
+            Row::timed("admit.no_certificate.client", "µs", &waited, 4, shown),
+        ])
+    }
+
+    fn account_rows(&self, quick: bool) -> Result<Vec<Row>, String> {
+        let key = TestKey::rsa2048();
+        let ask = |rounds: usize, numbers: Range<usize>| -> Result<Paired, String> {
+            let people = numbers.map(|number| (number, self.holder(number, number as u64, &key))).collect();
+            let task = Logins { plan: Plan { runs: 5, rounds }, tenant: self.tenant, people };
+            self.inside("nightlatch-hook", "ask-offers", &task)?;
+            let said = self.inside("root", "ask-account", &task)?;
+            serde_json::from_slice(&said).map_err(|why| why.to_string())
+        };
+        let (again, new) = if quick { (20, 2) } else { (300, 20) };
+        let warm = ask(again, 0..1)?;
+        // Only now: the more people have a role, the longer the file back end takes over each.
+        let written = self.node.write_file(ROLES, roles(5 * new).as_bytes(), 0o644, "root:root");
+        written.map_err(|why| why.to_string())?;
+        let first = ask(new, 1..1 + 5 * new)?;
+        let above = Limit { above_floor: Some(ACCOUNT_US), ..Limit::default() };
+        let within = Limit { value: Some(ACCOUNT_US), ..Limit::default() };
+        Ok(vec![
+            Row::timed("account.warm", "µs", &warm, 2, within),
+            Row::again("account.warm", "µs", &warm),
+            Row::timed("account.first", "µs", &first, 2, above),
+            Row::again("account.first", "µs", &first),
+        ])
+    }
+}
+
+/// A roles file that lets in everybody up to this number.
+fn roles(last: usize) -> String {
+    let row = |number| format!("[[assignment]]\nprincipal = \"{}\"\nrole = \"user\"\n", oid(number));
+    (0..=last).map(row).collect()
+}
+
+/// The object id of the person of this number.
+fn oid(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012x}")
+}

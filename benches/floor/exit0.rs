@@ -1,0 +1,3 @@
+//! A PAM helper that says yes.
+
+fn main() {}
