@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nightlatch_model::TenantId;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
 use nightlatch_world::{
-    CertificateSpec, LocalCa, Node, NodeSpec, Person, WorldError, configure_by_hand, install, local_user,
-    prepare, wait_until,
+    CertificateSpec, LocalCa, Node, NodeSpec, Person, WorldError, attach, install, local_user, prepare,
+    wait_until,
 };
 
 use crate::pairs::{Paired, Plan, measure, micros};
@@ -103,7 +103,7 @@ impl Site {
         let own = std::env::current_exe().map_err(|why| WorldError::new(why.to_string()))?;
         node.copy_in(&own, INSIDE, 0o755)?;
         node.shell("systemctl start nightlatch-userdbd.service nightlatchd.service")?;
-        configure_by_hand(&node)?;
+        attach(&node)?;
 
         local_user(&node, LOCAL, &person)?;
         node.shell(&format!("usermod --shell /bin/sh {LOCAL}"))?;

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use nightlatch_emulator::world;
-use nightlatch_world::{
-    Binaries, Metadata, Node, NodeSpec, Tenant, configure_by_hand, install, prepare, wait_until,
-};
+use nightlatch_world::{Binaries, Metadata, Node, NodeSpec, Tenant, attach, install, prepare, wait_until};
 use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 
@@ -47,7 +45,7 @@ fn arc_machine(metadata: Metadata) -> Cluster {
 
 fn set_up(cluster: &Cluster) {
     install(&cluster.node, &Binaries::find().unwrap()).unwrap();
-    configure_by_hand(&cluster.node).unwrap();
+    attach(&cluster.node).unwrap();
     wait_until("the keys of himds", Duration::from_secs(10), || {
         cluster.node.exec(&["nightlatch", "status"]).is_ok_and(|done| done.status.success())
     })
