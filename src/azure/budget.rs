@@ -113,6 +113,12 @@ impl Budget {
         Turn::Go
     }
 
+    /// Whether it is Azure that makes this node wait, and not the pace it sets itself.
+    #[must_use]
+    pub fn is_blocked(&self, now: Duration) -> bool {
+        now < self.blocked_until
+    }
+
     /// Azure answered 429 at `now`, with its `Retry-After` if it named one. Gives the wait that follows.
     pub fn refused(&mut self, retry_after: Option<Duration>, now: Duration) -> Duration {
         let wait = retry_after.unwrap_or_else(|| FIRST_BLOCK * 2_u32.pow(self.refusals.min(MAX_DOUBLINGS)));
@@ -193,6 +199,7 @@ mod tests {
         assert_eq!(budget.turn(Purpose::NewLogin, at(7999), LONG, 0), Turn::Wait(at(1)));
         assert_eq!(budget.turn(Purpose::NewLogin, at(8000), LONG, 0), Turn::Go);
         assert_eq!(budget.refused(Some(Duration::from_secs(86_400)), ZERO), MAX_BLOCK);
+        assert!(budget.is_blocked(MAX_BLOCK - at(1)) && !budget.is_blocked(MAX_BLOCK));
     }
 
     #[test]

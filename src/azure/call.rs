@@ -124,9 +124,13 @@ impl Caller {
             if left.is_zero() {
                 return Err(upstream("no time was left to ask Azure"));
             }
-            match self.with_budget(|budget, now| budget.turn(ask.purpose, now, left, chance())) {
+            let (turn, blocked) = self.with_budget(|budget, now| {
+                (budget.turn(ask.purpose, now, left, chance()), budget.is_blocked(now))
+            });
+            match turn {
                 Turn::Go => return Ok(()),
-                Turn::Wait(wait) if wait >= left || !ask.patient => return Err(throttled(wait)),
+                // This node's own pace is short and waited for; Azure's word is not.
+                Turn::Wait(wait) if wait >= left || (blocked && !ask.patient) => return Err(throttled(wait)),
                 Turn::Wait(wait) => tokio::time::sleep(wait).await,
             }
         }

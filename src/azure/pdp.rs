@@ -72,23 +72,27 @@ impl Pdp {
             let Some(arm) = relief else { return self.answer(oid, scope, actions, ask).await };
             let at_once = ask.impatient();
             let answered = self.answer(oid, scope, actions, &at_once).await;
-            if !matches!(answered.0, RoleAnswer::Unknown(UnknownCause::Throttled { .. })) {
+            let RoleAnswer::Unknown(UnknownCause::Throttled { retry_after }) = answered.0 else {
                 return answered;
-            }
-            match arm.at_scope(oid, scope, actions, &at_once).await {
+            };
+            let wait = match arm.at_scope(oid, scope, actions, &at_once).await {
                 helped @ (
                     RoleAnswer::Granted(_) | RoleAnswer::NotGranted(Refused::DenyAssignment { .. }),
                     _,
-                ) => {
-                    return helped;
+                ) => return helped,
+                (RoleAnswer::Unknown(UnknownCause::Throttled { retry_after: arm }), _) => {
+                    retry_after.min(arm)
                 }
-                (RoleAnswer::Unknown(UnknownCause::Throttled { .. }), _) => {}
                 // Whether version 1 looks up groups is not documented, so its "no role" is no denial; nor is
                 // what it cannot tell. From here on the decision point alone is waited for.
-                _ => relief = None,
-            }
+                _ => {
+                    relief = None;
+                    retry_after
+                }
+            };
             let pause = PAUSE.0 + (PAUSE.1 - PAUSE.0).mul_f64(f64::from(chance()) / f64::from(u32::MAX));
-            if pause >= ask.left() {
+            // The seconds were rounded up.
+            if pause.max(Duration::from_secs(wait.saturating_sub(1))) >= ask.left() {
                 return answered;
             }
             tokio::time::sleep(pause).await;

@@ -193,3 +193,21 @@ async fn a_refresh_does_not_use_up_what_relieves_logins() {
     assert!(matches!(cause(&found.answer), UnknownCause::Throttled { .. }));
     assert!(arm.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_nodes_own_pace_is_no_reason_to_ask_arm() {
+    let server = Server::start(vec![both("Allowed")]).await;
+    let arm = Server::start(vec![Answer::new(200, "[]")]).await;
+    let relief = CheckAccess::new(caller("https://management.azure.com/").await, &arm.url(""));
+    let pdp = Pdp::new(caller("https://authorization.azure.net").await, &server.url("")).with_relief(relief);
+    let source = RoleSource::Pdp(pdp);
+    let burst = usize::try_from(crate::azure::LOCAL_BURST).unwrap();
+    let many = (0..burst + 5).map(|_| {
+        let source = source.clone();
+        tokio::spawn(async move { source.roles(&question(), &login(5_000)).await })
+    });
+    for one in many.collect::<Vec<_>>() {
+        assert!(role(&one.await.unwrap().answer).is_some());
+    }
+    assert_eq!((server.seen().len(), arm.seen().len()), (burst + 5, 0));
+}
