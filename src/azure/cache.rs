@@ -143,7 +143,10 @@ impl Inner {
         let oldest = i64::try_from(ask.max_age.as_secs()).unwrap_or(i64::MAX);
         match table.answers.get(key) {
             Some(kept)
-                if kept.found.asked <= now && now < kept.until && now.since(kept.found.asked) <= oldest =>
+                if !ask.max_age.is_zero()
+                    && kept.found.asked <= now
+                    && now < kept.until
+                    && now.since(kept.found.asked) <= oldest =>
             {
                 Ok(kept.found.clone())
             }

@@ -79,7 +79,7 @@ impl Ask {
         Self { patient: false, ..self }
     }
 
-    /// The same question, content only with an answer that is at most `max_age` old.
+    /// The same question, content only with an answer that is at most `max_age` old; zero always asks.
     #[must_use]
     pub const fn no_older_than(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;

@@ -72,8 +72,9 @@ impl Stage {
         }
         cluster.control("PUT", &format!("faults/{service}"), trouble);
         if service != "pdp" {
-            // The node loses its token, so that it needs the service at all.
-            cluster.control("PUT", "faults/pdp", &json!({"kind": "status", "status": 401, "times": 1}));
+            // The node loses its token, so that it needs the service at all; more than once, since a question
+            // from before the trouble may still bring one.
+            cluster.control("PUT", "faults/pdp", &json!({"kind": "status", "status": 401, "times": 3}));
         }
         let (login, local, hook) = std::thread::scope(|scope| {
             let login = scope.spawn(|| cluster.ssh(&self.alice, world::ALICE.upn, &["true"]));
