@@ -3,7 +3,7 @@
 //! The input comes from a stranger who has proven nothing. So: no network, no role, no write, a
 //! bounded amount of work, and an answer that is not a login. PAM account decides later.
 
-use nightlatch_model::{LoginName, ObjectId, Reason, TenantId, Timestamp};
+use nightlatch_model::{Civil, LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{Outcome, Step};
 use nightlatch_sshcert::{CertError, CertKind, Certificate, KeyType};
 use nightlatch_wire::line::{AdmitLine, Expiry, LineOptions};
@@ -27,7 +27,7 @@ pub struct AdmitRules {
     /// What a session may do beside a terminal.
     pub options: LineOptions,
     /// Turns a time into the node's own, for an sshd before 9.1, which reads no UTC; none prints UTC.
-    pub local_time: Option<fn(Timestamp) -> (i64, u8, u8, u8, u8, u8)>,
+    pub local_time: Option<fn(Timestamp) -> Civil>,
 }
 
 /// What this node knows about authorities, names and revocations at the moment.

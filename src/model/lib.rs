@@ -20,4 +20,4 @@ pub use name::{LoginName, MAX_NAME_BYTES, NameError};
 pub use reason::{Answer, Reason};
 pub use role::Role;
 pub use secret::Secret;
-pub use time::Timestamp;
+pub use time::{Civil, Timestamp};

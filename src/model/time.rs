@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+/// Year, month, day, hour, minute, second.
+pub type Civil = (i64, u8, u8, u8, u8, u8);
+
 impl Timestamp {
     /// This point moved by `seconds`, without wrapping.
     #[must_use]
@@ -24,7 +27,7 @@ impl Timestamp {
 
     /// Year, month, day, hour, minute, second in UTC (proleptic Gregorian).
     #[must_use]
-    pub const fn civil(self) -> (i64, u8, u8, u8, u8, u8) {
+    pub const fn civil(self) -> Civil {
         let days = self.0.div_euclid(86_400);
         let second = self.0.rem_euclid(86_400);
         // Days to civil date, counted in 400-year eras that begin on 0000-03-01.

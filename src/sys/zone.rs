@@ -1,10 +1,10 @@
 //! The node's own time zone, for the one reader that knows no other: sshd before 9.1.
 
-use nightlatch_model::Timestamp;
+use nightlatch_model::{Civil, Timestamp};
 
 /// Year, month, day, hour, minute, second in the node's time zone; UTC where it cannot be told.
 #[must_use]
-pub fn local_civil(at: Timestamp) -> (i64, u8, u8, u8, u8, u8) {
+pub fn local_civil(at: Timestamp) -> Civil {
     let seconds: nix::libc::time_t = at.0;
     let mut parts = std::mem::MaybeUninit::<nix::libc::tm>::zeroed();
     // SAFETY: both pointers are to live values of the right types, and `localtime_r` keeps neither; a zeroed
