@@ -105,7 +105,7 @@ impl Monitors {
             // Whoever offers any key at all gets a row. That must not keep out who has a certificate.
             self.rows.retain(|_, row| row.admitted.is_some());
         }
-        if self.rows.len() >= CROWDED {
+        if self.rows.len() >= CROWDED && call.result.is_ok() {
             self.make_room_for(&call.user, monitor);
         }
         let calls = self.rows.get(&monitor).map_or(0, |row| row.calls);
@@ -139,9 +139,13 @@ impl Monitors {
     }
 
     /// A certificate can be offered by whoever has its public half, as often as they like: one name may
-    /// hold only so many rows, and the oldest of its own makes way.
+    /// hold only so many admitted rows, and the oldest of its own makes way. Rows that admitted nothing do
+    /// not count: anybody can make those in anybody's name.
     fn make_room_for(&mut self, user: &str, monitor: Parent) {
-        let own = self.rows.iter().filter(|(key, row)| row.user == user && **key != monitor);
+        let own = self
+            .rows
+            .iter()
+            .filter(|(key, row)| row.admitted.is_some() && row.user == user && **key != monitor);
         let (count, oldest) =
             own.fold((0_usize, None::<(Duration, Parent)>), |(count, oldest), (key, row)| {
                 let older = oldest.is_none_or(|(at, _)| row.at < at);
