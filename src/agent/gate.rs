@@ -316,7 +316,7 @@ impl Gate {
             None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
         };
         if let (Some(monitor), true, Service::Ssh) = (monitor, credential.admitted, service) {
-            // sshd asks once a connection; what was judged makes room for others.
+            // What was judged makes room for others.
             lock(&self.monitors).settle(monitor);
         }
         let now = self.clock.now();

@@ -4,7 +4,7 @@
 //! sshd runs the hook right before it checks a signature, so the *last* call of a monitor is the
 //! one that was proven. Rows are keyed by (pid, start time) of the monitor: a reused pid is
 //! another key. The table is bounded and filled by strangers: when it is full, rows that admitted
-//! nothing make way (losing one changes no answer), and no row that did is ever evicted.
+//! nothing or are decided make way, and no row that waits for its decision is ever evicted for a stranger.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -45,6 +45,7 @@ pub struct LastCall {
     pub refused: Option<Reason>,
     calls: u32,
     at: Duration,
+    settled: bool,
 }
 
 /// The rows of all connections that are between hook and account.
@@ -103,7 +104,7 @@ impl Monitors {
         }
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&monitor) {
             // Whoever offers any key at all gets a row. That must not keep out who has a certificate.
-            self.rows.retain(|_, row| row.admitted.is_some());
+            self.rows.retain(|_, row| row.admitted.is_some() && !row.settled);
         }
         if self.rows.len() >= CROWDED && call.result.is_ok() {
             self.make_room_for(&call.user, monitor);
@@ -133,6 +134,7 @@ impl Monitors {
             refused,
             calls: calls + 1,
             at: boot,
+            settled: false,
         };
         self.rows.insert(monitor, row);
         Ok(())
@@ -156,9 +158,12 @@ impl Monitors {
         }
     }
 
-    /// Forgets a connection whose decision was made: PAM asks once.
+    /// Notes that a connection's decision was made: from now on its place is anybody's when places are
+    /// short. The same question may still come again, and is answered anew.
     pub fn settle(&mut self, monitor: Parent) {
-        self.rows.remove(&monitor);
+        if let Some(row) = self.rows.get_mut(&monitor) {
+            row.settled = true;
+        }
     }
 
     /// The last call of the connection that PAM's chain of parents belongs to: the nearest
@@ -282,11 +287,16 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_connection_is_forgotten() {
+    fn a_settled_connection_gives_its_place() {
         let mut monitors = Monitors::default();
-        admit(&mut monitors, parent(1, 1), 0).unwrap();
-        monitors.settle(parent(1, 1));
-        assert!(monitors.find(&[parent(1, 1)], Duration::ZERO).is_none());
+        for pid in 0..4_096 {
+            admit_as(&mut monitors, &format!("a{pid}@b.c"), parent(pid, 1), 0).unwrap();
+        }
+        monitors.settle(parent(0, 1));
+        assert!(monitors.find(&[parent(0, 1)], Duration::ZERO).is_some());
+        admit(&mut monitors, parent(9_999, 1), 0).unwrap();
+        assert!(monitors.find(&[parent(0, 1)], Duration::ZERO).is_none());
+        assert!(monitors.find(&[parent(1, 1)], Duration::ZERO).is_some());
     }
 
     #[test]
