@@ -4,7 +4,7 @@
 //! Each refused certificate differs from a good one in one respect, and the same person is in with
 //! the good one right after. What the hook refuses is explained on the node, with exit status 1.
 
-use nightlatch_world::{CertificateSpec, LocalCa};
+use nightlatch_world::{CertificateSpec, LocalCa, Person};
 
 use crate::site::{oid_of, site, text};
 
@@ -25,6 +25,23 @@ fn row_01_a_principal_that_is_somebody_else() {
     refused("row01@contoso.com", "wrong_principal", |spec| {
         spec.principals = vec!["other01@contoso.com".into()];
     });
+}
+
+#[test]
+fn acceptance_04_a_certificate_above_the_cap() {
+    refused("large@contoso.com", "cert_too_large", |spec| {
+        spec.options.push(format!("extension:blob@example.com={}", "a".repeat(52_000)));
+    });
+}
+
+#[test]
+fn acceptance_04_an_rsa_key_of_less_than_2048_bits() {
+    let site = site();
+    let name = "small@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = Person::with_rsa_bits(&site.image, "1024").unwrap();
+    site.certify(&person, &site.spec(name));
+    site.assert_refused(&person, name, "key_unsupported");
 }
 
 #[test]

@@ -64,12 +64,23 @@ impl Person {
     /// # Errors
     /// When ssh-keygen fails.
     pub fn with_key(image: &Image, key_type: &str) -> Result<Self, WorldError> {
-        let folder = crate::desk::folder("person-")?;
-        let person = Self { folder };
+        Self::made(image, key_type, (key_type == "rsa").then_some("2048"))
+    }
+
+    /// A person with an RSA key of another size than Entra takes.
+    ///
+    /// # Errors
+    /// When ssh-keygen refuses the size.
+    pub fn with_rsa_bits(image: &Image, bits: &str) -> Result<Self, WorldError> {
+        Self::made(image, "rsa", Some(bits))
+    }
+
+    fn made(image: &Image, key_type: &str, bits: Option<&str>) -> Result<Self, WorldError> {
+        let person = Self { folder: crate::desk::folder("person-")? };
         let mut command = image.command("ssh-keygen")?;
         command.args(["-q", "-t", key_type, "-N", "", "-C", "", "-f"]).arg(person.key_path());
-        if key_type == "rsa" {
-            command.args(["-b", "2048"]);
+        if let Some(bits) = bits {
+            command.args(["-b", bits]);
         }
         succeed(&mut command)?;
         Ok(person)
