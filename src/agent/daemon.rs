@@ -123,7 +123,7 @@ async fn start(
     let mut facts =
         LocalFacts { trust: restore_keys(&kept_keys, settings.ca_grace, &clock), ..LocalFacts::default() };
     let mut files = LocalFiles::new(&settings);
-    files.refresh(&mut facts, &clock);
+    files.changes().into_iter().for_each(|change| change.apply(&mut facts, clock.now()));
     let accounts = Accounts::open(
         settings.tenant,
         settings.domains.clone(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_model::Timestamp;
 use nightlatch_sshcert::PublicKey;
 use tracing::{info, warn};
 
@@ -54,10 +55,11 @@ impl LocalFiles {
         }
     }
 
-    /// Reads what changed since the last time into `facts`.
-    pub(super) fn refresh(&mut self, facts: &mut LocalFacts, clock: &Clock) {
-        let now = clock.now();
+    /// Reads what changed since the last time. All the reading and parsing is done here, so that whoever
+    /// holds the facts only has to [`Change::apply`] it.
+    pub(super) fn changes(&mut self) -> Vec<Change> {
         let limits = [MAX_TRUST_FILE_BYTES, MAX_TRUST_FILE_BYTES, MAX_MAP_BYTES, MAX_PASSWD_BYTES];
+        let mut changes = Vec::new();
         for (at, (path, limit)) in self.paths.iter().zip(limits).enumerate() {
             let fresh = stamp(path);
             let Some(seen) = self.seen.get_mut(at) else { continue };
@@ -79,25 +81,43 @@ impl LocalFiles {
             let shown = path.display();
             let bad =
                 |line: usize| warn!("`{shown}` line {line} is not understood; what was read before stays");
-            match at {
-                0 if !self.pinned => {}
-                0 => match parse_ca_file(&text) {
-                    Ok(keys) => {
-                        info!("{} pinned CA keys from `{shown}`", keys.len());
-                        facts.trust.merge(KeySource::File, keys, now);
-                    }
-                    Err(line) => bad(line),
-                },
-                1 => match Revocations::parse(&text) {
-                    Ok(revoked) => facts.revoked = revoked,
-                    Err(line) => bad(line),
-                },
-                2 => match IdentityMap::parse(&text) {
-                    Ok(map) => facts.map = map,
-                    Err(cause) => warn!("`{shown}`: {cause}; what was read before stays"),
-                },
-                _ => facts.local = LocalNames::from_passwd(&text),
+            let change = match at {
+                0 if !self.pinned => None,
+                0 => parse_ca_file(&text).map(Change::Pinned).map_err(bad).ok(),
+                1 => Revocations::parse(&text).map(Change::Revoked).map_err(bad).ok(),
+                2 => IdentityMap::parse(&text)
+                    .map(Change::People)
+                    .map_err(|cause| warn!("`{shown}`: {cause}; what was read before stays"))
+                    .ok(),
+                _ => Some(Change::Local(LocalNames::from_passwd(&text))),
+            };
+            if let Some(Change::Pinned(keys)) = &change {
+                info!("{} pinned CA keys from `{shown}`", keys.len());
             }
+            changes.extend(change);
+        }
+        changes
+    }
+}
+
+/// The new content of one local file.
+pub(super) enum Change {
+    Pinned(Vec<PublicKey>),
+    Revoked(Revocations),
+    People(IdentityMap),
+    Local(LocalNames),
+}
+
+impl Change {
+    /// Puts it in force.
+    pub(super) fn apply(self, facts: &mut LocalFacts, now: Timestamp) {
+        match self {
+            Self::Pinned(keys) => {
+                facts.trust.merge(KeySource::File, keys, now);
+            }
+            Self::Revoked(revoked) => facts.revoked = revoked,
+            Self::People(map) => facts.map = map,
+            Self::Local(local) => facts.local = local,
         }
     }
 }
@@ -106,8 +126,12 @@ impl LocalFiles {
 pub(super) async fn watch_files(mut files: LocalFiles, gate: Arc<Gate>) {
     loop {
         tokio::time::sleep(FILE_INTERVAL).await;
-        let clock = gate.clock().clone();
-        gate.with_facts(|facts| files.refresh(facts, &clock));
+        // The hook reads the facts: no file is read while they are held.
+        let changes = files.changes();
+        if !changes.is_empty() {
+            let now = gate.clock().now();
+            gate.with_facts(|facts| changes.into_iter().for_each(|change| change.apply(facts, now)));
+        }
     }
 }
 
