@@ -4,7 +4,6 @@
 //! decide, the gate acts. A yes leaves only after the account is bound and unlocked on disk.
 
 use std::future::Future;
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -523,10 +522,4 @@ impl Gate {
             steps: vec![],
         }
     }
-}
-
-/// A permit's longest life, for [`Rules::max_session`]; none when zero or negative.
-#[must_use]
-pub(super) fn max_session(seconds: i64) -> Option<NonZeroU32> {
-    u32::try_from(seconds).ok().and_then(NonZeroU32::new)
 }

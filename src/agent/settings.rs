@@ -9,7 +9,7 @@ use nightlatch_policy::{ActionSet, Rules, Scope, ScopeKind};
 use nightlatch_wire::line::LineOptions;
 use thiserror::Error;
 
-use super::gate::{GateSettings, MAX_UPSTREAM_WAIT, max_session};
+use super::gate::{GateSettings, MAX_UPSTREAM_WAIT};
 use crate::accounts::UidOverrides;
 use crate::config::{CaSource, Cloud, Config, ExpiryTime, Kind, Mode, RoleBackEnd, RoleScope, Span};
 use crate::entra::clouds::{self, Endpoints};
@@ -210,7 +210,7 @@ impl Settings {
                 tenant: self.tenant,
                 domains: self.domains.clone(),
                 guests: self.config.login.guests.unwrap_or(true),
-                max_session: max_session(0),
+                max_session: None,
             },
             wait: quarter.min(MAX_UPSTREAM_WAIT),
             scope: self.scopes.last().map(|(_, scope)| scope.clone()),
