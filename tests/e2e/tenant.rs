@@ -5,10 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use nightlatch_emulator::world;
-use nightlatch_world::{
-    Binaries, Image, Metadata, Node, NodeSpec, Person, SshOutcome, Tenant, attach, install, prepare,
-    wait_until,
-};
+use nightlatch_world::{Image, Node, Person, SshOutcome, Tenant, wait_until};
 use serde_json::json;
 
 /// An administrator who loses the role in the middle of a session.
@@ -33,25 +30,9 @@ pub(crate) fn cluster() -> &'static Cluster {
 impl Cluster {
     /// Boots it; `more` goes to the end of the configuration.
     pub(crate) fn start(more: &str) -> Self {
-        let image = prepare().unwrap();
-        let node = Node::boot(&NodeSpec::default()).unwrap();
-        let tenant = Tenant::start(&node, Metadata::Imds).unwrap();
-        node.shell("install -d -m 0755 /etc/nightlatch /etc/kubernetes").unwrap();
-        let azure = json!({"cloud": "AzurePublicCloud", "tenantId": world::TENANT,
-            "subscriptionId": world::SUBSCRIPTION, "resourceGroup": world::NODE_RESOURCE_GROUP,
-            "location": world::REGION, "vmType": "vmss", "userAssignedIdentityID": world::KUBELET_CLIENT});
-        node.write_file("/etc/kubernetes/azure.json", azure.to_string().as_bytes(), 0o600, "root:root")
-            .unwrap();
-        let text = format!("mode = \"enforce\"\n{more}");
-        node.write_file("/etc/nightlatch/nightlatch.toml", text.as_bytes(), 0o644, "root:root").unwrap();
-        install(&node, &Binaries::find().unwrap()).unwrap();
-        attach(&node).unwrap();
-        let cluster = Self { image, tenant, node };
-        wait_until("the keys of IMDS", Duration::from_secs(10), || {
-            cluster.node.exec(&["nightlatch", "status"]).is_ok_and(|done| done.status.success())
-        })
-        .unwrap_or_else(|why| panic!("{why}\n{}", cluster.node.journal(&["-u", "nightlatchd"]).unwrap()));
-        cluster
+        let started = nightlatch_world::Cluster::start(more);
+        let nightlatch_world::Cluster { image, tenant, node } = started.unwrap_or_else(|why| panic!("{why}"));
+        Self { image, tenant, node }
     }
 
     /// Somebody signed in as `upn`.
