@@ -15,6 +15,7 @@ pub mod telemetry;
 // -- services; they speak in model types --
 pub mod accounts;
 pub mod attach;
+pub mod broker;
 pub mod capture;
 pub mod login;
 // -- composition --

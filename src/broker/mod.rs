@@ -1,0 +1,24 @@
+//! The token broker: refreshed Entra tokens for local programs, to exactly those that the policy allows.
+//!
+//! `nightlatch-tokens` decides; here are the edges: the cache with its refresher, the sources, the
+//! people who signed in, and the two surfaces, which share one code path. A token leaves only
+//! through that path, after the policy said yes to a caller that the kernel named, and each
+//! hand-out is recorded. No part of this room prints, logs or stores an access token.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use nightlatch_tokens::{Claims, Failure, Token, TokenKey};
+
+/// What a source's question resolves to.
+pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Token, Failure>> + Send + 'a>>;
+
+/// Where tokens come from.
+pub trait Source: Send + Sync {
+    /// Asks for the token of `key`, with a claims challenge where there is one. One question to the
+    /// outside, or the few that the protocol needs; whoever calls decides about trying again.
+    fn fetch<'a>(&'a self, key: &'a TokenKey, claims: Option<&'a Claims>) -> Fetching<'a>;
+
+    /// Names what fails together: the host and client behind `key`. One circuit breaker guards each.
+    fn circuit(&self, key: &TokenKey) -> String;
+}
