@@ -22,3 +22,9 @@ pub trait Source: Send + Sync {
     /// Names what fails together: the host and client behind `key`. One circuit breaker guards each.
     fn circuit(&self, key: &TokenKey) -> String;
 }
+
+/// The generated protocol of broker.sock.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("nightlatch.broker.v1");
+}
