@@ -11,6 +11,9 @@
 mod acceptance;
 mod arc;
 mod breakage;
+mod broker;
+mod broker_clients;
+mod broker_oidc;
 mod capture;
 mod cloud;
 mod doctor;
