@@ -10,7 +10,7 @@ use nightlatch_model::{Guid, Timestamp};
 use serde::Deserialize;
 
 use super::ImdsError;
-use super::ca_keys::{self, CaKey};
+use super::ca_keys::{CaKey, parse_ca_keys};
 use super::token::{AccessToken, TokenAnswer};
 use crate::entra::http::{Http, HttpError, Reply, Request, with_query};
 
@@ -64,7 +64,8 @@ impl Instance {
     }
 
     /// An empty text means "not known" in IMDS' answers.
-    pub(super) fn without_empty(mut self) -> Self {
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
         for field in [
             &mut self.resource_id,
             &mut self.subscription_id,
@@ -149,7 +150,7 @@ impl Imds {
     /// When IMDS does not answer, refuses, or names no key that can be used.
     pub async fn ca_keys(&self) -> Result<Vec<CaKey>, ImdsError> {
         let reply = self.ask("/metadata/login/ca_keys", &[("api-version", CA_KEYS_VERSION)]).await?;
-        ca_keys::read(reply.body()).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
+        parse_ca_keys(reply.body()).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
     }
 }
 
