@@ -6,7 +6,7 @@
 #![allow(
     clippy::panic,
     clippy::expect_used,
-    clippy::missing_panics_doc,
+    clippy::indexing_slicing,
     reason = "a broken promise must stop the fuzzer"
 )]
 

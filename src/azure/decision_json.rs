@@ -109,7 +109,6 @@ impl From<RawDecision> for Decision {
 }
 
 /// All decisions of an answer, put together, and for how long that may be kept.
-#[must_use]
 pub fn fold_all(actions: &ActionSet, raw: Vec<RawDecision>) -> Answered {
     let decisions: Vec<Decision> = raw.into_iter().map(Decision::from).collect();
     let requested = actions.requested();
