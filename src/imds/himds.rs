@@ -108,7 +108,7 @@ impl Himds {
             401 => Err(ImdsError::Challenge("it did not accept its own secret")),
             _ if !second.is_success() => Err(refused(&second)),
             _ => {
-                let answer: TokenAnswer = second.json()?;
+                let answer: TokenAnswer = second.secret_json()?;
                 answer
                     .into_token(resource, now)
                     .map_err(|detail| ImdsError::Unusable { service: "himds", detail })

@@ -140,7 +140,7 @@ impl Imds {
             fields.push(("client_id", client));
         }
         let reply = self.ask("/metadata/identity/oauth2/token", &fields).await?;
-        let answer: TokenAnswer = reply.json()?;
+        let answer: TokenAnswer = reply.secret_json()?;
         answer.into_token(resource, now).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
     }
 
@@ -208,6 +208,17 @@ mod tests {
             server.seen()[0].line,
             "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fauthorization.azure.net&client_id=8d6e7a10-0000-4000-8000-000000000001 HTTP/1.1"
         );
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_read_is_not_repeated() {
+        let body = r#"{"access_token":"s3cret","expires_in":[]}"#;
+        let server = Server::start(vec![Answer::new(200, body), Answer::new(200, "\"s3cret\"")]).await;
+        let imds = Imds::at(&server.url("")).unwrap();
+        for _ in 0..2 {
+            let said = imds.identity_token("r", None, NOW).await.map(|_| ()).unwrap_err().to_string();
+            assert!(said.contains("line 1") && !said.contains("s3cret"), "{said}");
+        }
     }
 
     #[tokio::test]
