@@ -29,8 +29,8 @@ FUZZ_SECONDS ?= 300
 fuzz:
 	for target in $(FUZZ_TARGETS); do mkdir -p fuzz/corpus/$$target && \
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none RUSTC_BOOTSTRAP=1 \
-		$(CARGO) fuzz run --features libfuzzer --sanitizer none $$target fuzz/corpus/$$target $$(ls -d fuzz/seeds/$$target 2>/dev/null) -- \
-		-max_total_time=$(FUZZ_SECONDS) || exit 1; done
+		$(CARGO) fuzz run --features libfuzzer --sanitizer none $$target fuzz/corpus/$$target \
+		$$(ls -d fuzz/seeds/$$target 2>/dev/null) -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 # The stories again and again, with the long rounds.
 soak: build
