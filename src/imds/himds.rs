@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::ImdsError;
-use super::ca_keys::{self, CaKey};
+use super::ca_keys::{CaKey, parse_ca_keys};
 use super::instance::{CA_KEYS_VERSION, Instance};
 use super::token::{AccessToken, TokenAnswer};
 use crate::entra::http::{Http, HttpError, Reply, Request, with_query};
@@ -108,7 +108,7 @@ impl Himds {
             401 => Err(ImdsError::Challenge("it did not accept its own secret")),
             _ if !second.is_success() => Err(refused(&second)),
             _ => {
-                let answer: TokenAnswer = second.json()?;
+                let answer: TokenAnswer = second.secret_json()?;
                 answer
                     .into_token(resource, now)
                     .map_err(|detail| ImdsError::Unusable { service: "himds", detail })
@@ -126,7 +126,7 @@ impl Himds {
         if !reply.is_success() {
             return Err(refused(&reply));
         }
-        ca_keys::read(reply.body()).map_err(|detail| ImdsError::Unusable { service: "himds", detail })
+        parse_ca_keys(reply.body()).map_err(|detail| ImdsError::Unusable { service: "himds", detail })
     }
 }
 
@@ -140,7 +140,10 @@ fn refused(reply: &Reply) -> ImdsError {
 }
 
 /// The file that the challenge names: directly in `tokens`, with the suffix `.key`.
-fn challenge_file(header: Option<&str>, tokens: &Path) -> Result<PathBuf, ImdsError> {
+///
+/// # Errors
+/// [`ImdsError::Challenge`] for any other file, and for a header that names none.
+pub fn challenge_file(header: Option<&str>, tokens: &Path) -> Result<PathBuf, ImdsError> {
     let header = header.ok_or(ImdsError::Challenge("no WWW-Authenticate header"))?;
     let named =
         header.trim().strip_prefix("Basic realm=").ok_or(ImdsError::Challenge("not a Basic realm"))?;

@@ -10,7 +10,7 @@ use nightlatch_model::{Guid, Timestamp};
 use serde::Deserialize;
 
 use super::ImdsError;
-use super::ca_keys::{self, CaKey};
+use super::ca_keys::{CaKey, parse_ca_keys};
 use super::token::{AccessToken, TokenAnswer};
 use crate::entra::http::{Http, HttpError, Reply, Request, with_query};
 
@@ -64,7 +64,8 @@ impl Instance {
     }
 
     /// An empty text means "not known" in IMDS' answers.
-    pub(super) fn without_empty(mut self) -> Self {
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
         for field in [
             &mut self.resource_id,
             &mut self.subscription_id,
@@ -139,7 +140,7 @@ impl Imds {
             fields.push(("client_id", client));
         }
         let reply = self.ask("/metadata/identity/oauth2/token", &fields).await?;
-        let answer: TokenAnswer = reply.json()?;
+        let answer: TokenAnswer = reply.secret_json()?;
         answer.into_token(resource, now).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
     }
 
@@ -149,7 +150,7 @@ impl Imds {
     /// When IMDS does not answer, refuses, or names no key that can be used.
     pub async fn ca_keys(&self) -> Result<Vec<CaKey>, ImdsError> {
         let reply = self.ask("/metadata/login/ca_keys", &[("api-version", CA_KEYS_VERSION)]).await?;
-        ca_keys::read(reply.body()).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
+        parse_ca_keys(reply.body()).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
     }
 }
 
@@ -207,6 +208,17 @@ mod tests {
             server.seen()[0].line,
             "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fauthorization.azure.net&client_id=8d6e7a10-0000-4000-8000-000000000001 HTTP/1.1"
         );
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_read_is_not_repeated() {
+        let body = r#"{"access_token":"s3cret","expires_in":[]}"#;
+        let server = Server::start(vec![Answer::new(200, body), Answer::new(200, "\"s3cret\"")]).await;
+        let imds = Imds::at(&server.url("")).unwrap();
+        for _ in 0..2 {
+            let said = imds.identity_token("r", None, NOW).await.map(|_| ()).unwrap_err().to_string();
+            assert!(said.contains("line 1") && !said.contains("s3cret"), "{said}");
+        }
     }
 
     #[tokio::test]

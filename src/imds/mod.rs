@@ -13,11 +13,10 @@ mod instance;
 mod token;
 
 pub use azure_json::{AZURE_JSON, AzureJson, AzureJsonError, MAX_AZURE_JSON_BYTES};
-pub use ca_keys::{CaKey, MAX_CA_KEYS};
-pub use himds::{HIMDS_BASE, HIMDS_TOKENS, Himds, MAX_CHALLENGE_BYTES};
+pub use ca_keys::{CaKey, MAX_CA_KEYS, parse_ca_keys};
+pub use himds::{HIMDS_BASE, HIMDS_TOKENS, Himds, MAX_CHALLENGE_BYTES, challenge_file};
 pub use instance::{IMDS_BASE, Imds, Instance};
-pub(crate) use token::TokenAnswer;
-pub use token::{AccessToken, MAX_TOKEN_LIFE};
+pub use token::{AccessToken, MAX_TOKEN_LIFE, TokenAnswer};
 
 use thiserror::Error;
 

@@ -40,7 +40,7 @@ impl AccessToken {
 
 /// The answer of a token endpoint.
 #[derive(Deserialize)]
-pub(crate) struct TokenAnswer {
+pub struct TokenAnswer {
     access_token: String,
     token_type: Option<String>,
     #[serde(default, deserialize_with = "whole")]
@@ -52,7 +52,10 @@ pub(crate) struct TokenAnswer {
 
 impl TokenAnswer {
     /// The token, if the answer is one that was asked for.
-    pub(crate) fn into_token(self, resource: &str, now: Timestamp) -> Result<AccessToken, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it; never the token.
+    pub fn into_token(self, resource: &str, now: Timestamp) -> Result<AccessToken, String> {
         let plain = !self.access_token.is_empty()
             && self.access_token.len() <= MAX_TOKEN_BYTES
             && self.access_token.bytes().all(|b| b.is_ascii_graphic());

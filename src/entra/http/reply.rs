@@ -57,7 +57,21 @@ impl Reply {
             host: self.host.clone(),
             status: self.status,
             head: self.head(),
-            detail: e.to_string(),
+            // It may quote a text of the body, however long.
+            detail: printable(e.to_string().as_bytes()),
+        })
+    }
+
+    /// The body as JSON that holds a secret: an error names a place in it and repeats nothing.
+    ///
+    /// # Errors
+    /// [`HttpError::NotUnderstood`] without the beginning of the body.
+    pub fn secret_json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
+        serde_json::from_slice(&self.body).map_err(|e| HttpError::NotUnderstood {
+            host: self.host.clone(),
+            status: self.status,
+            head: "(not shown)".to_owned(),
+            detail: format!("line {}, column {}", e.line(), e.column()),
         })
     }
 
