@@ -6,9 +6,11 @@
 //! (Microsoft Learn, "Microsoft identity platform and OAuth 2.0 client credentials flow"; RFC 6749).
 
 mod answer;
+pub mod assertion;
 mod endpoint;
 mod failure;
 mod grants;
+pub mod pop;
 
 pub use answer::Answer;
 pub use endpoint::{MAX_FIELD_BYTES, TokenEndpoint};
