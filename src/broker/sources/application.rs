@@ -140,7 +140,11 @@ async fn through(direct: TokenEndpoint, proxy: &TokenProxy, tenant: &str) -> Res
         None => None,
     };
     let pem = authority.as_ref().map(|pem| pem.expose().as_bytes());
-    let http = Http::pinned(host.trim_matches(['[', ']']), pem).map_err(|error| unmade(&error))?;
+    let unmade = |error: HttpError| {
+        Failure::new(FailureClass::Config, format!("`token_proxy` cannot be used: {error}"))
+    };
+    let number = port.parse().map_err(|_| unmade(HttpError::OutOfReach(proxy_authority(host, port))))?;
+    let http = Http::pinned(host.trim_matches(['[', ']']), number, pem).map_err(unmade)?;
     let name = proxy.sni.as_deref().unwrap_or(host);
     // The name in the URL is the one that TLS asks for; the header keeps the proxy's own.
     let header = proxy.sni.as_ref().map(|_| proxy_authority(host, port));
@@ -149,10 +153,6 @@ async fn through(direct: TokenEndpoint, proxy: &TokenProxy, tenant: &str) -> Res
 
 fn proxy_authority(host: &str, port: &str) -> String {
     if port == HTTPS_PORT { host.to_owned() } else { format!("{host}:{port}") }
-}
-
-fn unmade(error: &HttpError) -> Failure {
-    Failure::new(FailureClass::Config, format!("`token_proxy` cannot be used: {error}"))
 }
 
 /// Host (an IPv6 one in brackets), port and path of an https address that the configuration has checked.

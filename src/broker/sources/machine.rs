@@ -19,9 +19,9 @@ const GONE: u16 = 410;
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
     /// For 404, 429 and 5xx: five tries within 30 s.
-    waits: &'static [Duration],
+    pub(super) waits: &'static [Duration],
     /// For 410, which ends within 70 s.
-    gone: &'static [Duration],
+    pub(super) gone: &'static [Duration],
 }
 
 impl Pace {
@@ -43,7 +43,7 @@ impl Pace {
     };
 
     /// The wait before the next try; `None` to give up: tries or time are used up.
-    fn next(self, tries: usize, spent: Duration, error: &ImdsError) -> Option<Duration> {
+    pub(super) fn next(self, tries: usize, spent: Duration, error: &ImdsError) -> Option<Duration> {
         let ImdsError::Refused { status, transient: true, retry_after, .. } = error else { return None };
         let waits = if *status == GONE { self.gone } else { self.waits };
         let wait = waits.get(tries)?.max(&retry_after.unwrap_or_default()).to_owned();

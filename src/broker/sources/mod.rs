@@ -8,12 +8,16 @@ mod files;
 mod gate;
 mod machine;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use nightlatch_model::Secret;
-use nightlatch_tokens::{Claims, Failure, FailureClass, PopAsk, Purpose, Resource, Token, TokenKey};
+use nightlatch_tokens::{
+    Claims, Failure, FailureClass, IdentityTable, PERSON, PopAsk, Purpose, Resource, Token, TokenKey,
+};
 
 pub use gate::{APART, AT_ONCE, Gate};
 pub use settings::{Application, IdentitySettings, Proof, SettingsError, TokenProxy, Way};
@@ -22,7 +26,6 @@ use self::application::{KnownApplication, random_guid};
 use self::machine::{Machine, Pace};
 use super::{Fetching, Source};
 use crate::clock::Clock;
-use crate::config::PERSON;
 use crate::entra::http::Http;
 use crate::entra::oauth::pop::{PopKey, SignedRequest};
 use crate::imds::{Himds, Imds, ManagedId};
@@ -46,6 +49,7 @@ enum Known {
 
 /// All identities but the people's.
 pub struct Sources {
+    table: IdentityTable,
     known: HashMap<Arc<str>, Known>,
     http: Http,
     machine: Machine,
@@ -63,6 +67,7 @@ impl Sources {
         clock: Clock,
     ) -> Self {
         let Reach { http, imds, himds } = reach;
+        let table = IdentityTable::new(settings.iter().map(IdentitySettings::info).collect());
         let known = settings.into_iter().map(|one| {
             let known = match one.way {
                 Way::Managed(which) => Known::Managed(which),
@@ -73,7 +78,13 @@ impl Sources {
             (one.name, known)
         });
         let machine = Machine { imds, himds, gate: Gate::new(), pace: Pace::DOCUMENTED };
-        Self { known: known.collect(), http, machine, person, clock }
+        Self { table, known: known.collect(), http, machine, person, clock }
+    }
+
+    /// The identities in the order of the configuration, and the person.
+    #[must_use]
+    pub const fn identities(&self) -> &IdentityTable {
+        &self.table
     }
 
     /// The key that tokens of `identity` are bound to; its thumbprint belongs into the token's key.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nightlatch_model::{Guid, TenantId};
+use nightlatch_tokens::{IdentityInfo, IdentityKind};
 use thiserror::Error;
 
 use crate::config::{self, BrokerIdentity, BrokerIdentityKind};
@@ -97,6 +98,37 @@ pub struct TokenProxy {
 }
 
 impl IdentitySettings {
+    /// What policies and questions may know of it.
+    #[must_use]
+    pub fn info(&self) -> IdentityInfo {
+        let mut info = IdentityInfo::new(&self.name, self.kind());
+        match &self.way {
+            Way::Managed(ManagedId::Only) => {}
+            Way::Managed(ManagedId::Client(id)) => info.client_id = Some(*id),
+            Way::Managed(ManagedId::Object(id)) => info.object_id = Some(*id),
+            Way::Managed(ManagedId::Resource(id)) => info.resource_id = Some(id.clone()),
+            Way::Arc(id) => info.resource_id.clone_from(id),
+            Way::Application(it) | Way::OnBehalfOf(it) => {
+                info.tenant = Some(it.tenant);
+                info.client_id = Some(it.client_id);
+            }
+        }
+        info
+    }
+
+    const fn kind(&self) -> IdentityKind {
+        match &self.way {
+            Way::Managed(_) => IdentityKind::Managed,
+            Way::Arc(_) => IdentityKind::Arc,
+            Way::OnBehalfOf(_) => IdentityKind::OnBehalfOf,
+            Way::Application(it) => match it.proof {
+                Proof::Secret(_) => IdentityKind::Secret,
+                Proof::Certificate { .. } => IdentityKind::Certificate,
+                Proof::Federated { .. } => IdentityKind::Federated,
+            },
+        }
+    }
+
     /// All identities of the configuration. `tenant` and `endpoints` are the node's own, for identities
     /// that name none.
     ///
