@@ -8,6 +8,7 @@ mod ask;
 mod caller;
 mod failure;
 mod key;
+pub mod lease;
 mod resource;
 mod token;
 
