@@ -208,7 +208,13 @@ impl Lease {
                 }
                 Step { answer: if down { self.serve(now, need, None) } else { Answer::Wait }, start }
             }
-            None => self.start_or_join(now, None, gate),
+            None => {
+                let step = self.start_or_join(now, None, gate);
+                if forced && matches!(step.answer, Answer::Wait) {
+                    self.forced = Some(now.boot);
+                }
+                step
+            }
         }
     }
 
