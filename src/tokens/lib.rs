@@ -9,6 +9,7 @@ mod caller;
 mod failure;
 mod identity;
 mod key;
+pub mod lease;
 pub mod policy;
 mod resource;
 mod token;
