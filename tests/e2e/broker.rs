@@ -10,6 +10,7 @@ use nightlatch_emulator::world;
 use nightlatch_world::{interop, interop_drivers, wait_until};
 use serde_json::{Value, json};
 
+use crate::broker_sources;
 use crate::tenant::Cluster;
 
 pub(crate) const IMDS_SOCKET: &str = "/run/nightlatch/imds.sock";
@@ -58,6 +59,11 @@ who = { user = ["svc-kube"] }
 may = { identity = ["node"], resource = ["6dae42f8-4368-4678-94ff-3960e28e3630"] }
 
 [[rule]]
+name = "applications"
+who = { user = ["svc-app"] }
+may = { identity = ["by-secret", "by-certificate", "by-chain", "by-federation", "by-proxy"], cae = true, pop = true }
+
+[[rule]]
 name = "the-nodes-root"
 who = { uid = [0], place = "host" }
 may = { identity = ["node"], resource = ["https://database.windows.net"] }
@@ -93,7 +99,7 @@ resource_id = "{ADDON_ID}"
         world::OWN_APP,
         world::KUBELET_CLIENT,
         world::ADDON_OID
-    )
+    ) + &broker_sources::identities()
 }
 
 /// The node of these stories, for one of them at a time: they break its services.
@@ -124,10 +130,20 @@ fn shared() -> &'static Cluster {
     static STAGE: OnceLock<Cluster> = OnceLock::new();
     STAGE.get_or_init(|| {
         let made = nightlatch_world::Cluster::bare(&settings()).unwrap_or_else(|why| panic!("{why}"));
-        made.node.add_users(&[BACKUP, OTHER, THIRD, "svc-sdk", "svc-kube", DEV, "dev2"]).unwrap();
+        made.node.add_users(&[BACKUP, OTHER, THIRD, "svc-sdk", "svc-kube", "svc-app", DEV, "dev2"]).unwrap();
         made.node.shell("install -d -m 0755 /etc/nightlatch/broker.d").unwrap();
         let path = "/etc/nightlatch/broker.d/50-stories.toml";
         made.node.write_file(path, POLICY.as_bytes(), 0o644, "root:root").unwrap();
+        made.node
+            .shell(
+                "useradd --system --user-group --home-dir /var/lib/nightlatch --shell /usr/sbin/nologin nightlatch",
+            )
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in broker_sources::lay(folder.path()) {
+            made.node.write_file(path, &content, 0o640, "root:nightlatch").unwrap();
+        }
+        made.node.copy_in(&made.tenant.file("tls-ca.pem"), "/etc/nightlatch/proxy-ca.pem", 0o644).unwrap();
         let mut node = made.tenant.control("GET", "node", &json!({})).unwrap();
         let addon =
             json!({"client_id": world::ADDON_CLIENT, "object_id": world::ADDON_OID, "resource_id": ADDON_ID});

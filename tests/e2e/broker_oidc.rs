@@ -46,7 +46,7 @@ fn openssl(folder: &Path, words: &[&str]) -> String {
 }
 
 /// A key and a certificate of its own, `NAME-key.pem` and `NAME.pem`.
-fn certificate(folder: &Path, name: &str, host: &str) {
+pub(crate) fn certificate(folder: &Path, name: &str, host: &str) {
     let (key, pem) = (format!("{name}-key.pem"), format!("{name}.pem"));
     let (subject, names) = (format!("/CN={host}"), format!("subjectAltName=DNS:{host}"));
     let words = [

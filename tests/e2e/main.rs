@@ -14,6 +14,7 @@ mod breakage;
 mod broker;
 mod broker_clients;
 mod broker_oidc;
+mod broker_sources;
 mod capture;
 mod cloud;
 mod doctor;
