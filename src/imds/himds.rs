@@ -85,8 +85,24 @@ impl Himds {
     /// # Errors
     /// When himds does not answer, refuses, or asks for a file that it may not ask for.
     pub async fn identity_token(&self, resource: &str, now: Timestamp) -> Result<AccessToken, ImdsError> {
+        self.token_of(None, resource, now).await
+    }
+
+    /// A token of the machine's identity, or of the user-assigned one with this ARM id. An agent that
+    /// knows no user-assigned identities gives the machine's own token to whoever asks for one, so an
+    /// answer that does not repeat the id is refused.
+    ///
+    /// # Errors
+    /// As [`Self::identity_token`], and when the answer does not name the identity.
+    pub async fn token_of(
+        &self,
+        resource_id: Option<&str>,
+        resource: &str,
+        now: Timestamp,
+    ) -> Result<AccessToken, ImdsError> {
         let ask = || {
-            let fields = [("api-version", VERSION), ("resource", resource)];
+            let mut fields = vec![("api-version", VERSION), ("resource", resource)];
+            fields.extend(resource_id.map(|id| ("msi_res_id", id)));
             self.request("/metadata/identity/oauth2/token", &fields)
         };
         let first = self.http.send(ask()).await?;
@@ -109,6 +125,10 @@ impl Himds {
             _ if !second.is_success() => Err(refused(&second)),
             _ => {
                 let answer: TokenAnswer = second.json()?;
+                if resource_id.is_some_and(|id| !answer.echoes(id)) {
+                    let detail = "it did not name the user-assigned identity that was asked for; update the Azure Connected Machine agent".to_owned();
+                    return Err(ImdsError::Unusable { service: "himds", detail });
+                }
                 answer
                     .into_token(resource, now)
                     .map_err(|detail| ImdsError::Unusable { service: "himds", detail })
@@ -136,6 +156,7 @@ fn refused(reply: &Reply) -> ImdsError {
         status: reply.status(),
         detail: reply.head(),
         transient: reply.is_transient(),
+        retry_after: reply.retry_after(Timestamp(i64::MAX)),
     }
 }
 

@@ -82,6 +82,19 @@ impl Instance {
     }
 }
 
+/// Which managed identity of the machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ManagedId {
+    /// The system-assigned one, or the only one.
+    Only,
+    /// By its client id.
+    Client(Guid),
+    /// By its object id.
+    Object(Guid),
+    /// A user-assigned one by its ARM id.
+    Resource(String),
+}
+
 /// The metadata service of an Azure VM.
 #[derive(Clone, Debug)]
 pub struct Imds {
@@ -133,14 +146,39 @@ impl Imds {
         client_id: Option<Guid>,
         now: Timestamp,
     ) -> Result<AccessToken, ImdsError> {
+        let which = client_id.map_or(ManagedId::Only, ManagedId::Client);
+        self.token_of(&which, resource, now).await
+    }
+
+    /// A token of the managed identity that `which` names, for exactly `resource`.
+    ///
+    /// # Errors
+    /// When IMDS does not answer or refuses, or gives the token of another identity.
+    pub async fn token_of(
+        &self,
+        which: &ManagedId,
+        resource: &str,
+        now: Timestamp,
+    ) -> Result<AccessToken, ImdsError> {
         let mut fields = vec![("api-version", TOKEN_VERSION), ("resource", resource)];
-        let client = client_id.map(|id| id.to_string());
-        if let Some(client) = &client {
-            fields.push(("client_id", client));
+        let named = match which {
+            ManagedId::Only => None,
+            ManagedId::Client(id) => Some(("client_id", id.to_string())),
+            ManagedId::Object(id) => Some(("object_id", id.to_string())),
+            ManagedId::Resource(id) => Some(("msi_res_id", id.clone())),
+        };
+        if let Some((name, value)) = &named {
+            fields.push((name, value));
         }
         let reply = self.ask("/metadata/identity/oauth2/token", &fields).await?;
         let answer: TokenAnswer = reply.json()?;
-        answer.into_token(resource, now).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
+        let unusable = |detail: String| ImdsError::Unusable { service: "IMDS", detail };
+        if let ManagedId::Client(id) = which
+            && answer.is_of_another(&id.to_string())
+        {
+            return Err(unusable("its token is of another identity than was asked for".to_owned()));
+        }
+        answer.into_token(resource, now).map_err(unusable)
     }
 
     /// The keys that sign Entra's SSH certificates.
@@ -157,12 +195,16 @@ fn refused(reply: &Reply) -> ImdsError {
     if reply.status() == 400 && contains(reply.body(), b"Multiple user assigned identities") {
         return ImdsError::ManyIdentities;
     }
+    if reply.status() == 400 && contains(reply.body(), b"Identity not found") {
+        return ImdsError::NoIdentity("IMDS: Identity not found".to_owned());
+    }
     ImdsError::Refused {
         service: "IMDS",
         status: reply.status(),
         detail: reply.head(),
         // 404 too: the identity endpoint answers it while the machine's identities are being changed.
         transient: reply.is_transient() || matches!(reply.status(), 404 | GONE),
+        retry_after: reply.retry_after(Timestamp(i64::MAX)),
     }
 }
 

@@ -24,6 +24,19 @@ impl Reply {
         self.status
     }
 
+    /// The host that was asked.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether this is a page for people: a service that speaks JSON did not write it.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        let html = self.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+        html || self.body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<')
+    }
+
     /// The body, capped.
     #[must_use]
     pub fn body(&self) -> &[u8] {
