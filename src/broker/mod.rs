@@ -5,6 +5,8 @@
 //! through that path, after the policy said yes to a caller that the kernel named, and each
 //! hand-out is recorded. No part of this room prints, logs or stores an access token.
 
+pub mod people;
+
 use std::future::Future;
 use std::pin::Pin;
 
