@@ -10,7 +10,8 @@ use std::time::Duration;
 use nightlatch_tokens::{Claims, Failure, FailureClass};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
+use tokio::time::{sleep, timeout_at};
 
 use super::{Inner, LOGIN_COMMAND, People, SignedIn, detached};
 use crate::entra::sign_in::{Browser, Outcome, Polled, RANDOM_BYTES, Redirect, RedirectError, Wish};

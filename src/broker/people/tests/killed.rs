@@ -65,7 +65,7 @@ fn a_kill_at_any_moment_leaves_the_newest_or_the_previous_token() {
     let mut random = [0; 8];
     aws_lc_rs::rand::fill(&mut random).unwrap();
     let given = std::env::var("NIGHTLATCH_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seed = given.unwrap_or(u64::from_le_bytes(random) | 1);
+    let seed = given.unwrap_or_else(|| u64::from_le_bytes(random) | 1);
     println!("NIGHTLATCH_SEED={seed}");
     let mut dice = Dice(seed);
     let folder = tempfile::tempdir().unwrap();
