@@ -11,8 +11,8 @@ use super::file::Cloud;
 
 /// The longest name of an identity, in bytes.
 const MAX_NAME_BYTES: usize = 64;
-/// The name that the signed-in person's identity has.
-pub const PERSON: &str = "person";
+/// The name that the signed-in person's identity has; the policy knows it by the same word.
+const PERSON: &str = "person";
 
 /// `[broker]`
 #[derive(Clone, Debug, Default, Deserialize)]

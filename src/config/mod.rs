@@ -8,7 +8,7 @@ mod duration;
 mod file;
 mod load;
 
-pub use broker::{Broker, BrokerIdentity, BrokerIdentityKind, PERSON, SignIn};
+pub use broker::{Broker, BrokerIdentity, BrokerIdentityKind, SignIn};
 pub use duration::Span;
 pub use file::{
     CaSource, Cloud, Config, ExpiryTime, Identity, Kind, Login, Mode, Network, Node, RoleBackEnd, RoleScope,

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nightlatch_model::{ObjectId, TenantId};
-use nightlatch_tokens::{Claims, Failure, FailureClass, Resource, Token, TokenKey};
+use nightlatch_tokens::{Claims, Failure, FailureClass, PERSON, Resource, Token, TokenKey};
 
 use self::login::Logins;
 use self::record::Record;
@@ -29,8 +29,6 @@ pub use login::{
     MAX_LOGINS_OF_UID, MAX_SCOPES, Progress, WAITING_EVERY,
 };
 
-/// The name that the person's identity has.
-pub const PERSON: &str = "person";
 /// What a person types to sign in.
 pub const LOGIN_COMMAND: &str = "nightlatch login";
 /// The most people signed in at a time.

@@ -11,14 +11,16 @@ use super::{Http, HttpError, Reach, chain, limits};
 const MAX_AUTHORITIES: usize = 16;
 
 /// Where the name of the certificate really lives.
-struct Elsewhere(Arc<str>);
+struct Elsewhere {
+    host: Arc<str>,
+    port: u16,
+}
 
 impl Resolve for Elsewhere {
     fn resolve(&self, _name: Name) -> Resolving {
-        let host = Arc::clone(&self.0);
+        let (host, port) = (Arc::clone(&self.host), self.port);
         Box::pin(async move {
-            // The port of the address is not used: the URL says it.
-            let found: Vec<_> = tokio::net::lookup_host((&*host, 0)).await?.collect();
+            let found: Vec<_> = tokio::net::lookup_host((&*host, port)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -26,14 +28,15 @@ impl Resolve for Elsewhere {
 
 impl Http {
     /// A client that believes the authorities in `ca_pem` alone (without them the system's), and that
-    /// reaches every name of its URLs at `host`: so a server is asked, and its certificate checked, by
-    /// another name than its address. Never through a proxy of the environment.
+    /// reaches every name of its URLs at `host` (and at `port`, where the URL has none): so a server is
+    /// asked, and its certificate checked, by another name than its address. Never through a proxy of the
+    /// environment.
     ///
     /// # Errors
     /// [`HttpError::Build`] when `ca_pem` holds no certificate, or the client cannot be made.
-    pub fn pinned(host: &str, ca_pem: Option<&[u8]>) -> Result<Self, HttpError> {
+    pub fn pinned(host: &str, port: u16, ca_pem: Option<&[u8]>) -> Result<Self, HttpError> {
         let mut builder = limits().no_proxy().http1_only().https_only(!cfg!(test));
-        builder = builder.dns_resolver(Arc::new(Elsewhere(host.into())));
+        builder = builder.dns_resolver(Arc::new(Elsewhere { host: host.into(), port }));
         if let Some(pem) = ca_pem {
             let found =
                 reqwest::Certificate::from_pem_bundle(pem).map_err(|e| HttpError::Build(chain(&e)))?;

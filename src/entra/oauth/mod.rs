@@ -11,6 +11,8 @@ mod endpoint;
 mod failure;
 mod grants;
 pub mod pop;
+#[cfg(test)]
+mod tests;
 
 pub use answer::Answer;
 pub use endpoint::{MAX_FIELD_BYTES, TokenEndpoint};
