@@ -209,10 +209,13 @@ impl Inner {
         cae: bool,
     ) -> Result<Token, Failure> {
         let turn = account.turn.lock().await;
-        // What an earlier refresh could not write must be on the disk before there is yet another one.
-        self.on_disk(Sealed::flush).await.map_err(|error| not_stored(&error))?;
         let name = record::name_of(uid);
-        let record = self.sealed.get(&name).and_then(|bytes| Record::read(&name, &bytes));
+        // What an earlier refresh could not write must be on the disk before there is yet another one.
+        let newest = move |sealed: &Sealed| {
+            sealed.flush()?;
+            Ok(sealed.get(&name).and_then(|bytes| Record::read(&name, &bytes)))
+        };
+        let record = self.on_disk(newest).await.map_err(|error| not_stored(&error))?;
         let bound = |record: &Record| record.who.object_id == account.who.object_id;
         let record = record.filter(|record| bound(record) && record.is_bound_to(&self.sign_in));
         let Some(record) = record.filter(|_| !account.ended.load(Ordering::SeqCst)) else {

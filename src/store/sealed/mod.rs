@@ -50,11 +50,19 @@ pub enum SealKind {
     Unsealed,
 }
 
+impl SealKind {
+    /// The kind by the name that `systemd-creds encrypt --with-key=` has for it.
+    #[must_use]
+    pub fn of_key(name: &str) -> Option<Self> {
+        [Self::Tpm, Self::TpmAndHost, Self::Host].into_iter().find(|kind| kind.to_string() == name)
+    }
+}
+
 impl fmt::Display for SealKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Tpm => "tpm",
-            Self::TpmAndHost => "tpm+host",
+            Self::Tpm => "tpm2",
+            Self::TpmAndHost => "host+tpm2",
             Self::Host => "host",
             Self::Unsealed => "memory",
         })

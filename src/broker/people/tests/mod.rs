@@ -148,15 +148,20 @@ async fn a_sign_in_that_was_taken_back_is_never_shown_to_entra_again() {
     let disk = MemoryDisk::default();
     let people = entra.people(&sealed_on(&disk).0);
     sign_in(&people, 1000, ALICE, "rt-0").await;
-    let asks: Vec<_> = (0..20)
-        .map(|_| {
-            let people = people.clone();
-            tokio::spawn(async move { people.fetch(&key(Some(1000)), None).await.map(drop) })
-        })
-        .collect();
+    let mut asks = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let people = people.clone();
+        asks.spawn(async move { people.fetch(&key(Some(1000)), None).await.map(drop) });
+    }
+    // While this is held the sign-in cannot be taken off the disk, and the others have their turn.
+    let mut held = Some(people.0.changing.lock().await);
     let mut revoked = 0;
-    for ask in asks {
-        let failure = ask.await.unwrap().unwrap_err();
+    for answered in 0..20 {
+        if answered == 19 {
+            held.take();
+        }
+        let next = tokio::time::timeout(Duration::from_secs(10), asks.join_next());
+        let failure = next.await.expect("it was shown to Entra again").unwrap().unwrap().unwrap_err();
         assert!(failure.sentence.contains("run `nightlatch login`"), "{}", failure.sentence);
         revoked += u32::from(failure.class == FailureClass::Revoked);
     }

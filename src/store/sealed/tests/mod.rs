@@ -226,7 +226,7 @@ fn the_real_disk_and_no_disk_keep_what_they_are_given() {
     let (sealed, found) = open();
     assert_eq!(
         (value(&sealed), found, sealed.kind().to_string()),
-        (Some(3), Found::Whole, "tpm+host".into())
+        (Some(3), Found::Whole, "host+tpm2".into())
     );
     use std::os::unix::fs::PermissionsExt;
     for path in [&places.store, &places.high_water] {
@@ -236,4 +236,5 @@ fn the_real_disk_and_no_disk_keep_what_they_are_given() {
     put(&memory, 4).unwrap();
     assert_eq!((value(&memory), memory.kind()), (Some(4), SealKind::Unsealed));
     memory.flush().unwrap();
+    assert_eq!((SealKind::of_key("tpm2"), SealKind::of_key("memory")), (Some(SealKind::Tpm), None));
 }
