@@ -6,6 +6,7 @@
 //! hand-out is recorded. No part of this room prints, logs or stores an access token.
 
 pub mod cache;
+pub mod people;
 pub mod sources;
 
 use std::future::Future;

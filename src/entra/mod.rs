@@ -10,5 +10,6 @@ pub mod graph;
 pub mod http;
 pub mod node_identity;
 pub mod oauth;
+pub mod sign_in;
 #[cfg(test)]
 pub(crate) mod tiny_server;
