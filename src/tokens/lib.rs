@@ -7,14 +7,17 @@
 mod ask;
 mod caller;
 mod failure;
+mod identity;
 mod key;
 pub mod lease;
+pub mod policy;
 mod resource;
 mod token;
 
 pub use ask::{Ask, AskError, Claims, IdentityRef, MAX_CLAIMS_BYTES, PopAsk, Purpose};
 pub use caller::{Caller, Door, Place, Pod, Process};
 pub use failure::{Failure, FailureClass};
+pub use identity::{IdentityInfo, IdentityKind, IdentityTable, PERSON};
 pub use key::TokenKey;
 pub use resource::{MAX_RESOURCE_BYTES, Resource, ResourceError};
 pub use token::{Stamp, Token, TokenType};
