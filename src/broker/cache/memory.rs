@@ -53,7 +53,7 @@ pub fn lock_all() -> Locked {
         Ok((soft, _)) => soft,
         Err(errno) => return Locked::Refused(errno),
     };
-    lock_below(limit, |flags| mlockall(flags))
+    lock_below(limit, mlockall)
 }
 
 fn lock_below(limit: u64, lock: impl FnOnce(MlockAllFlags) -> nix::Result<()>) -> Locked {

@@ -40,6 +40,9 @@ pub const CHALLENGE_MEMORY: Duration = Duration::from_secs(30);
 /// How much earlier or later than planned a token is renewed, in parts of a thousand.
 const JITTER_PER_MILLE: u64 = 100;
 
+/// What is said while `Retry-After` lasts and nothing else is wrong.
+const LEFT_ALONE: &str = "the source wants to be left alone for a while";
+
 /// One moment, by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -194,7 +197,8 @@ impl Lease {
                 // A source that failed a moment ago is not waited for while a good token is at hand.
                 let down = !forced && self.trouble.as_ref().is_some_and(|trouble| trouble.is_recent(now));
                 if newest || (self.flight.is_none() && !self.may_start(now)) {
-                    return Step { answer: self.serve(now, need, None), start: false };
+                    let why = (!newest && self.trouble.is_none()).then_some(LEFT_ALONE);
+                    return Step { answer: self.serve(now, need, why), start: false };
                 }
                 let start = self.flight.is_none();
                 if start {
@@ -208,7 +212,13 @@ impl Lease {
                 }
                 Step { answer: if down { self.serve(now, need, None) } else { Answer::Wait }, start }
             }
-            None => self.start_or_join(now, None, gate),
+            None => {
+                let step = self.start_or_join(now, None, gate);
+                if forced && matches!(step.answer, Answer::Wait) {
+                    self.forced = Some(now.boot);
+                }
+                step
+            }
         }
     }
 
@@ -368,7 +378,7 @@ impl Lease {
             return None;
         }
         let mut failure = self.trouble.as_ref().map_or_else(
-            || Failure::new(FailureClass::Transient, "the source wants to be left alone for a while"),
+            || Failure::new(FailureClass::Transient, LEFT_ALONE),
             |trouble| trouble.failure().clone(),
         );
         let waits = matches!(failure.class, FailureClass::Transient | FailureClass::Lag);
