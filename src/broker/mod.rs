@@ -5,7 +5,34 @@
 //! through that path, after the policy said yes to a caller that the kernel named, and each
 //! hand-out is recorded. No part of this room prints, logs or stores an access token.
 
+pub mod audit;
+#[cfg(test)]
+mod audit_tests;
+mod audit_writer;
 pub mod cache;
+pub mod door;
+pub mod grpc;
+#[cfg(test)]
+mod grpc_tests;
+mod grpc_words;
+pub mod http;
+mod http_answer;
+mod http_question;
+#[cfg(test)]
+mod http_tests;
+pub mod identity_header;
+pub mod inventory;
+mod kernel;
+#[cfg(test)]
+mod limits_tests;
+pub mod pace;
+mod rate;
+pub mod refusal;
+pub mod service;
+pub mod sign_in;
+#[cfg(test)]
+mod surface_tests;
+pub mod watching;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,4 +50,10 @@ pub trait Source: Send + Sync {
 
     /// Names what fails together: the host and client behind `key`. One circuit breaker guards each.
     fn circuit(&self, key: &TokenKey) -> String;
+}
+
+/// The generated protocol of broker.sock.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("nightlatch.broker.v1");
 }
