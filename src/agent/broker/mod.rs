@@ -94,7 +94,8 @@ pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doo
 
 fn is_wanted(settings: &Settings) -> bool {
     let config = settings.broker();
-    let by_itself = !config.identity.is_empty() || config.sign_in.client_id.is_some() || has_own(settings.kind);
+    let by_itself =
+        !config.identity.is_empty() || config.sign_in.client_id.is_some() || has_own(settings.kind);
     config.enabled.unwrap_or(by_itself)
 }
 
@@ -141,7 +142,8 @@ fn run(
     let sources = Arc::new(Sources::new(identities(settings)?, reach, person, clock.clone()));
     let table = sources.identities().clone();
     let names: Vec<String> = table.iter().map(|identity| identity.name.to_string()).collect();
-    let cache = Cache::new(Arc::clone(&sources) as Arc<dyn Source>, clock.clone(), cache::Settings::new(seed()));
+    let cache =
+        Cache::new(Arc::clone(&sources) as Arc<dyn Source>, clock.clone(), cache::Settings::new(seed()));
     if let Some(people) = &people {
         let forgetful = cache.clone();
         people.on_change(move |uid| {
@@ -169,7 +171,8 @@ fn run(
 
 /// What is in force until the files were read.
 fn no_rules(identities: &IdentityTable) -> Result<Policy, BrokerError> {
-    Policy::compile(&[], &policy_files::Accounts, identities).map_err(|cause| BrokerError::Part(cause.to_string()))
+    Policy::compile(&[], &policy_files::Accounts, identities)
+        .map_err(|cause| BrokerError::Part(cause.to_string()))
 }
 
 fn sign_ins(
@@ -210,7 +213,8 @@ fn serve(
         tokio::spawn(http::serve(adopt(listener)?, Arc::clone(broker), Arc::clone(&slots)));
     }
     let Some(address) = loopback else { return Ok(()) };
-    let key = identity_header::boot_key(state).map_err(|cause| BrokerError::Os("keep its header key", cause))?;
+    let key =
+        identity_header::boot_key(state).map_err(|cause| BrokerError::Os("keep its header key", cause))?;
     let (broker, health) = (Arc::clone(broker), health.clone());
     tokio::spawn(async move {
         match TcpListener::bind(address).await {

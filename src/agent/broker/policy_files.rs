@@ -122,12 +122,15 @@ fn compile(folder: &Path, identities: &IdentityTable) -> Result<Policy, String> 
             let meta = std::fs::metadata(place).map_err(|cause| format!("{}: {cause}", place.display()))?;
             if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
                 let place = place.display();
-                return Err(format!("{place} can be changed by others: `chown root {place}; chmod go-w {place}`"));
+                return Err(format!(
+                    "{place} can be changed by others: `chown root {place}; chmod go-w {place}`"
+                ));
             }
         }
         let bytes = read_capped(&path, MAX_POLICY_FILE_BYTES as u64).map_err(|cause| cause.to_string())?;
         let text = String::from_utf8(bytes.unwrap_or_default()).map_err(|_| format!("{shown}: not UTF-8"))?;
-        let name = path.file_name().map_or_else(|| shown.to_string(), |name| name.to_string_lossy().into_owned());
+        let name =
+            path.file_name().map_or_else(|| shown.to_string(), |name| name.to_string_lossy().into_owned());
         texts.push((name, text));
     }
     Policy::compile(&texts, &Accounts, identities).map_err(|cause| cause.to_string())
@@ -144,7 +147,8 @@ mod tests {
         let identities = IdentityTable::new(vec![]);
         assert_eq!(compile(&folder.path().join("none"), &identities).unwrap().len(), 0);
         let file = folder.path().join("a.toml");
-        std::fs::write(&file, "[[rule]]\nname = \"x\"\neffect = \"deny\"\nwho = { anyone = true }\n").unwrap();
+        std::fs::write(&file, "[[rule]]\nname = \"x\"\neffect = \"deny\"\nwho = { anyone = true }\n")
+            .unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
         let refused = compile(folder.path(), &identities).unwrap_err();
         assert!(refused.contains("chmod go-w"), "{refused}");

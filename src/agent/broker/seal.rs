@@ -42,7 +42,8 @@ pub(super) fn open_store(state: &Path) -> (Sealed, Words) {
             if discarded {
                 warn!("the sealed sign-ins cannot be used, people have to sign in again: {found:?}");
             }
-            let detail = format!("sealed with {kind}{}", if discarded { "; the old file was discarded" } else { "" });
+            let detail =
+                format!("sealed with {kind}{}", if discarded { "; the old file was discarded" } else { "" });
             (sealed, Words { state: "ok", detail })
         }
         Err(cause) => in_memory(cause.to_string()),
@@ -56,7 +57,8 @@ fn handed_over() -> Result<(SealKind, Zeroizing<Vec<u8>>), String> {
     let bytes = read_capped(&folder.join(CREDENTIAL), MAX_CREDENTIAL_BYTES)
         .map_err(|cause| cause.to_string())?
         .ok_or_else(none)?;
-    read(&Zeroizing::new(bytes)).ok_or_else(|| format!("`{CREDENTIAL}` is not what nightlatch-seal.service writes"))
+    read(&Zeroizing::new(bytes))
+        .ok_or_else(|| format!("`{CREDENTIAL}` is not what nightlatch-seal.service writes"))
 }
 
 fn read(credential: &[u8]) -> Option<(SealKind, Zeroizing<Vec<u8>>)> {

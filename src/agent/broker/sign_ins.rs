@@ -5,9 +5,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{StreamExt, once};
 
 use crate::broker::people::{self, LoginError, People};
-use crate::broker::{
-    LoginWish, Progress, Refusal, RefusalKind, SignIn, SignInStep, SignInSteps, SignedIn,
-};
+use crate::broker::{LoginWish, Progress, Refusal, RefusalKind, SignIn, SignInStep, SignInSteps, SignedIn};
 
 /// People behind the doors.
 pub(super) struct SignIns(People);
@@ -19,11 +17,7 @@ impl SignIns {
 }
 
 fn person(who: people::SignedIn) -> SignedIn {
-    SignedIn {
-        username: who.username,
-        tenant: who.tenant.to_string(),
-        object_id: who.object_id.to_string(),
-    }
+    SignedIn { username: who.username, tenant: who.tenant.to_string(), object_id: who.object_id.to_string() }
 }
 
 fn seconds(time: std::time::Duration) -> u32 {
@@ -67,9 +61,7 @@ impl SignIn for SignIns {
             redirect_port: wish.redirect_port,
         };
         match self.0.begin(uid, wish) {
-            Ok(steps) => {
-                Box::pin(ReceiverStream::new(steps).map(|step| step.map(progress).map_err(refusal)))
-            }
+            Ok(steps) => Box::pin(ReceiverStream::new(steps).map(|step| step.map(progress).map_err(refusal))),
             Err(cause) => Box::pin(once(Err(refusal(cause)))),
         }
     }
@@ -79,9 +71,9 @@ impl SignIn for SignIns {
     }
 
     fn logout(&self, uid: u32) -> SignInStep<'_, Option<String>> {
-        Box::pin(async move {
-            self.0.logout(uid).await.map(|who| who.map(|who| who.username)).map_err(refusal)
-        })
+        Box::pin(
+            async move { self.0.logout(uid).await.map(|who| who.map(|who| who.username)).map_err(refusal) },
+        )
     }
 
     fn person(&self, uid: u32) -> Option<SignedIn> {
