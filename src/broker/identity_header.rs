@@ -1,0 +1,110 @@
+//! The `X-IDENTITY-HEADER` of the loopback door: who was given it may use that door.
+//!
+//! It is a name and its HMAC-SHA256 under a key that is new at each boot of the daemon's making:
+//! `backup.service.<64 hex digits>` or `uid:1000.<64 hex digits>`. It goes into a unit's environment and
+//! proves that the program was given it, nothing more: the uid still comes from the kernel.
+
+use aws_lc_rs::hmac;
+use thiserror::Error;
+
+/// The longest name in a header, in bytes: the longest name of a systemd unit.
+const MAX_NAME_BYTES: usize = 256;
+/// The hex digits of the HMAC.
+const MAC_DIGITS: usize = 64;
+
+/// What a right header was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderName {
+    /// A systemd unit.
+    Unit(String),
+    /// A uid.
+    Uid(u32),
+}
+
+/// The header is not one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the X-IDENTITY-HEADER is missing or was not made by this daemon since the node booted; set IDENTITY_HEADER \
+     anew and start the program again"
+)]
+pub struct HeaderError;
+
+/// The key for headers; it lives as long as the boot.
+pub struct BootKey(hmac::Key);
+
+impl BootKey {
+    /// Takes the key's bytes; 32 random ones.
+    #[must_use]
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// Reads a header and checks it, in a time that does not depend on where it is wrong.
+    ///
+    /// # Errors
+    /// [`HeaderError`].
+    pub fn check(&self, header: &str) -> Result<HeaderName, HeaderError> {
+        let (name, digits) = header.rsplit_once('.').ok_or(HeaderError)?;
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || digits.len() != MAC_DIGITS {
+            return Err(HeaderError);
+        }
+        let mac: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte_of).collect();
+        hmac::verify(&self.0, name.as_bytes(), &mac.ok_or(HeaderError)?).map_err(|_| HeaderError)?;
+        match name.strip_prefix("uid:") {
+            Some(uid) => uid.parse().map(HeaderName::Uid).map_err(|_| HeaderError),
+            None => Ok(HeaderName::Unit(name.to_owned())),
+        }
+    }
+}
+
+/// The header for `name`: a unit such as `backup.service`, or `uid:1000`. It is a secret of that unit.
+#[must_use]
+pub fn identity_header(key: &BootKey, name: &str) -> String {
+    let mac = hmac::sign(&key.0, name.as_bytes());
+    let mut header = format!("{name}.");
+    for byte in mac.as_ref() {
+        header.push_str(&format!("{byte:02x}"));
+    }
+    header
+}
+
+fn byte_of(digits: &[u8]) -> Option<u8> {
+    let value = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    match digits {
+        [high, low] => Some(value(high)? << 4 | value(low)?),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_proves_its_own_name_under_its_own_key_only() {
+        let key = BootKey::new(&[7; 32]);
+        let header = identity_header(&key, "backup.service");
+        assert_eq!(key.check(&header), Ok(HeaderName::Unit("backup.service".into())));
+        assert_eq!(key.check(&identity_header(&key, "uid:1000")), Ok(HeaderName::Uid(1_000)));
+        assert_eq!(BootKey::new(&[8; 32]).check(&header), Err(HeaderError));
+        let other = header.replace("backup", "webapp");
+        let (name, digits) = header.rsplit_once('.').unwrap();
+        for wrong in [
+            "",
+            ".",
+            "backup.service",
+            &other,
+            &header.to_uppercase(),
+            &format!("{name}.{}", &digits[1..]),
+            &format!("{name}.{}0", &digits[..63]),
+            &identity_header(&key, "uid:-1"),
+            &identity_header(&key, &"a".repeat(300)),
+        ] {
+            assert!(key.check(wrong).is_err() || wrong == header, "{wrong}");
+        }
+    }
+}
