@@ -159,7 +159,9 @@ fn shared() -> &'static Cluster {
         let cluster = Cluster { image, tenant, node };
         sockets.unwrap_or_else(|why| panic!("{why}\n{}", cluster.journal()));
         cluster.node.lend(&interop_drivers(), "drivers").unwrap();
-        cluster.node.lend(&interop("sdk").unwrap(), "sdk").unwrap();
+        let sdk = interop("sdk").unwrap();
+        cluster.node.open_way(&sdk.join("bin/python")).unwrap();
+        cluster.node.lend(&sdk, "sdk").unwrap();
         cluster.node.lend(&interop("stubs").unwrap(), "stubs").unwrap();
         cluster
     })

@@ -10,10 +10,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nightlatch_emulator::world;
-use nightlatch_world::{Binaries, InNetwork, Node, NodeSpec, install, interop, interop_drivers, wait_until};
+use nightlatch_world::{
+    Binaries, InNetwork, LocalCa, Node, NodeSpec, install, interop, interop_drivers, wait_until,
+};
 use serde_json::{Value, json};
 
 use crate::broker::{BACKUP, BROKER_SOCKET, VAULT};
+use crate::site::NODE_ID;
 
 const DEV: &str = "dev";
 const LOGIN: &str = "login.microsoftonline.com";
@@ -105,6 +108,14 @@ fn stage() -> Stage {
     let text = format!(
         r#"tenant = "{}"
 cloud = "AzurePublicCloud"
+mode = "observe"
+[node]
+kind = "vm"
+resource_id = "{NODE_ID}"
+[trust]
+ca = ["file"]
+[login]
+roles_from = "file"
 [broker]
 device_code = true
 [broker.sign_in]
@@ -121,14 +132,16 @@ certificate_file = "/etc/nightlatch/ci.pem"
         world::CI_PIPELINE_APP
     );
     node.write_file("/etc/nightlatch/nightlatch.toml", text.as_bytes(), 0o644, "root:root").unwrap();
+    let ca = LocalCa::new(node.image()).unwrap();
+    node.write_file("/etc/nightlatch/ca.pub", ca.public_key().unwrap().as_bytes(), 0o644, "root:root")
+        .unwrap();
+    node.write_file("/etc/nightlatch/roles.toml", b"", 0o644, "root:root").unwrap();
     node.write_file("/etc/nightlatch/broker.d/50-stories.toml", POLICY.as_bytes(), 0o644, "root:root")
         .unwrap();
     install(&node, &Binaries::find().unwrap()).unwrap();
-    for (what, name) in [
-        (interop_drivers(), "drivers"),
-        (interop("sdk").unwrap(), "sdk"),
-        (interop("stubs").unwrap(), "stubs"),
-    ] {
+    let sdk = interop("sdk").unwrap();
+    node.open_way(&sdk.join("bin/python")).unwrap();
+    for (what, name) in [(interop_drivers(), "drivers"), (sdk, "sdk"), (interop("stubs").unwrap(), "stubs")] {
         node.lend(&what, name).unwrap();
     }
     Stage { _authority: authority, node, log, _folder: folder }

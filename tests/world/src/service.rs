@@ -42,6 +42,20 @@ impl Node {
         self.shell(&lines.join(" && ")).map(drop)
     }
 
+    /// Lets ordinary users of the node reach a program below a private folder of the host, such as root's own
+    /// Python: the folders above it become searchable, in the node's root only.
+    ///
+    /// # Errors
+    /// When the node does not see the program.
+    pub fn open_way(&self, program: &Path) -> Result<(), WorldError> {
+        let climb = "p=$(readlink -e \"$1\") && while [ \"$p\" != / ]; do p=$(dirname \"$p\"); chmod o+x \"$p\"; done";
+        let done = self.exec(&["sh", "-c", climb, "climb", &program.display().to_string()])?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(WorldError::new(format!("the node does not see {} of the host", program.display())))
+    }
+
     /// Shows the node a folder of the host, read-only in intent: bound where the node sees it, copied where it
     /// lies on another file system of the host. The result is the folder's path in the node.
     ///
