@@ -22,10 +22,15 @@ test:
 bench:
 	@$(WITH_TOOLS) run-bench
 
-# Coverage-guided fuzzing of everything that strangers can send; needs cargo-fuzz and clang.
+# Coverage-guided fuzzing of everything that strangers can send and of everything that the node reads;
+# needs cargo-fuzz and a C++ compiler. `make test` runs the same targets over fixed input.
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 300
 fuzz:
-	cd fuzz && for target in sshcert_parse wire_decode admit_line name_parse; do \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=300 || exit 1; done
+	for target in $(FUZZ_TARGETS); do mkdir -p fuzz/corpus/$$target && \
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none RUSTC_BOOTSTRAP=1 \
+		$(CARGO) fuzz run --features libfuzzer --sanitizer none $$target fuzz/corpus/$$target \
+		$$(ls -d fuzz/seeds/$$target 2>/dev/null) -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 # The stories again and again, with the long rounds.
 soak: build

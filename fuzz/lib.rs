@@ -1,8 +1,24 @@
 //! What the fuzz targets assert, as plain functions: libFuzzer calls them from `fuzz_targets/`, and
-//! `tests/smoke.rs` runs them over seeded input wherever libFuzzer is not at hand. They panic when
-//! a promise is broken, and do nothing else.
+//! `tests/seeded` runs them over `seeds/` and changed copies of it in every test run. They panic when
+//! a promise is broken, and do nothing else. What should come out is worked out here once more by other
+//! means, from the plain JSON, TOML or lines; nothing of the parser under test is asked for it.
 
-#![allow(clippy::panic, clippy::expect_used, reason = "a broken promise must stop the fuzzer")]
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a broken promise must stop the fuzzer"
+)]
+
+mod files;
+mod node;
+mod roles;
+mod userdb;
+
+pub use files::{identity_map, revocations};
+pub use node::{azure_json, ca_keys, imds_answers};
+pub use roles::{decisions, listing, roles_file};
+pub use userdb::{snapshot, userdb_request};
 
 use nightlatch_model::LoginName;
 use nightlatch_sshcert::{CertError, Certificate, PublicKey};

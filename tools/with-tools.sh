@@ -5,9 +5,13 @@ set -eu
 
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+# A compiler alone links nothing: it wants the C library's start files, for static programs its archive too.
+links() { echo 'int main(void) { return 0; }' | cc -x c -static -o /dev/null - 2>/dev/null; }
 need cc gcc
-need ssh-keygen openssh-client
-need ssh openssh-client
+links || missing="$missing libc6-dev"
+if ! command -v ssh >/dev/null 2>&1 || ! command -v ssh-keygen >/dev/null 2>&1; then
+    missing="$missing openssh-client"
+fi
 need nsenter util-linux
 need ip iproute2
 need python3 python3
@@ -21,37 +25,61 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 1
 fi
 
-installed() { dpkg-query -W -f '${Package}\n' | sort; }
-before=$(mktemp)
-after=$(mktemp)
+export DEBIAN_FRONTEND=noninteractive
+state=$(mktemp -d)
 policy=/usr/sbin/policy-rc.d
 forbade=no
+# Packages in a state: `ii` is installed, `rc` was removed once and has left its settings behind.
+packages() { dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package}\n' | sed -n "s/^$1 *//p" | sort; }
+versions() { dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package} ${Version}\n' | sed -n 's/^ii *//p' | sort; }
+away() {
+    how=$1
+    shift
+    [ $# -eq 0 ] || apt-get "$how" -y -qq "$@" >/dev/null || echo "could not remove: $*" >&2
+}
 restore() {
     status=$?
-    trap - EXIT INT TERM
-    installed >"$after"
-    new=$(comm -13 "$before" "$after" | tr '\n' ' ')
-    if [ -n "$new" ]; then
-        # shellcheck disable=SC2086
-        DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq $new >/dev/null || echo "could not remove: $new" >&2
-    fi
+    # Neither a second Ctrl-C nor a terminal that goes away may leave the removal half done.
+    trap '' INT TERM HUP
+    trap - EXIT
+    set +e
+    packages ii >"$state/after"
+    comm -13 "$state/before" "$state/after" >"$state/new"
+    # Settings that were there before stay.
+    # shellcheck disable=SC2046
+    away purge $(comm -23 "$state/new" "$state/settings")
+    # shellcheck disable=SC2046
+    away remove $(comm -12 "$state/new" "$state/settings")
+    # What a library's headers need of the library itself may have moved it on; there is no way back.
+    moved=$(versions | comm -13 "$state/versions" - | tr '\n' ',')
+    [ -z "$moved" ] || echo "upgraded, and left so: ${moved%,}" >&2
     if [ "$forbade" = yes ]; then rm -f "$policy"; fi
-    rm -f "$before" "$after"
+    rm -rf "$state"
     exit "$status"
 }
-installed >"$before"
-trap restore EXIT INT TERM
+packages ii >"$state/before"
+packages rc >"$state/settings"
+versions >"$state/versions"
+trap restore EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
 # Nothing that is installed here may start a service on the host.
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 0755 "$policy"
     forbade=yes
 fi
-echo "installing for the time of this command:$missing"
-export DEBIAN_FRONTEND=noninteractive
-# shellcheck disable=SC2086
-apt-get install -y -qq --no-install-recommends $missing >/dev/null 2>&1 || {
+echo "installing for the time of this command:$missing" >&2
+# Nothing of the host's is removed to make room, nor upgraded only because it has a source in common with
+# what is installed; no downloaded archive is kept.
+install() {
+    # shellcheck disable=SC2086
+    apt-get -o APT::Keep-Downloaded-Packages=false -o APT::Get::Upgrade-By-Source-Package=false \
+        install -y -qq --no-install-recommends --no-remove $missing
+}
+install >/dev/null 2>&1 || {
     apt-get update -qq
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    install >/dev/null
 }
 "$@"

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         ["hook-server", hook, floor] => hook::server(Path::new(hook), Path::new(floor)).map(|()| 0),
         ["hook-driver"] => hook::driver().map(|()| 0),
         ["ask-admission"] => questions::admission().map(|()| 0),
+        ["ask-service"] => questions::service().map(|()| 0),
         ["ask-offers"] => questions::offers().map(|()| 0),
         ["ask-account"] => questions::account().map(|()| 0),
         _ => figures(&words),

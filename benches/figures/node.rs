@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nightlatch::telemetry::SERVICE_TIMES_KEPT as KEPT;
 use nightlatch_model::TenantId;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
 use nightlatch_world::{
@@ -14,9 +15,9 @@ use nightlatch_world::{
     wait_until,
 };
 
-use crate::pairs::{Paired, Plan, measure, micros};
+use crate::pairs::{AGAIN, Column, FLOOR, Paired, Plan, measure, micros};
 use crate::programs::Programs;
-use crate::questions::{Admissions, Holder, Logins};
+use crate::questions::{Admissions, Holder, Logins, Service};
 use crate::row::{Limit, Row};
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -199,17 +200,12 @@ impl Site {
     fn admission_rows(&self, quick: bool) -> Result<Vec<Row>, String> {
         let plan = if quick { Plan { runs: 5, rounds: 20 } } else { Plan { runs: 5, rounds: 300 } };
         let key = TestKey::rsa2048();
-        let cold = (0..2 * plan.runs * plan.rounds).map(|round| self.holder(0, 1_000 + round as u64, &key));
-        let task = Admissions {
-            plan,
-            daemon: self.daemon_pid()?,
-            tenant: self.tenant,
-            warm: self.holder(0, 1, &key),
-            cold: cold.collect(),
-        };
+        let warm = self.holder(0, 1, &key);
+        let cold = (0..plan.runs * plan.rounds).map(|round| self.holder(0, 1_000 + round as u64, &key));
+        let task = Admissions { plan, tenant: self.tenant, warm: warm.clone(), cold: cold.collect() };
         let said = self.inside("nightlatch-hook", "ask-admission", &task)?;
-        let (waited, service): (Paired, Paired) =
-            serde_json::from_slice(&said).map_err(|why| why.to_string())?;
+        let waited: Paired = serde_json::from_slice(&said).map_err(|why| why.to_string())?;
+        let service = self.service_times(plan.runs, &warm, &key)?;
         let shown = Limit::default();
         Ok(vec![
             Row::timed("admit.warm", "µs", &service, 2, WARM),
@@ -220,6 +216,46 @@ impl Site {
             Row::timed("admit.cold.client", "µs", &waited, 3, shown),
             Row::timed("admit.no_certificate.client", "µs", &waited, 4, shown),
         ])
+    }
+
+    /// From accept to reply, as the daemon says it: a known certificate, new ones, a key that is none.
+    fn service_times(&self, runs: usize, warm: &Holder, key: &TestKey) -> Result<Paired, String> {
+        let plain = Holder { user: warm.user.clone(), certificate: key.line() };
+        let mut values = vec![Vec::new(); 5];
+        let mut ratios = vec![Vec::new(); 5];
+        for run in 0..runs {
+            for program in 2..=4 {
+                let holders = match program {
+                    2 => vec![warm.clone()],
+                    3 => {
+                        (0..KEPT).map(|n| self.holder(0, (1_000_000 + run * KEPT + n) as u64, key)).collect()
+                    }
+                    _ => vec![plain.clone()],
+                };
+                let first_monitor = 300_000 + (run * 5 + program) * KEPT;
+                let task = Service { tenant: self.tenant, holders, admitted: program != 4, first_monitor };
+                let said = self.inside("nightlatch-hook", "ask-service", &task)?;
+                let [even, odd]: [f64; 2] = serde_json::from_slice(&said).map_err(|why| why.to_string())?;
+                let took = self.daemon_says("hook answers")?;
+                for (program, value) in [(FLOOR, even), (AGAIN, odd), (program, took)] {
+                    values[program].push(value);
+                    ratios[program].push(value / even);
+                }
+            }
+        }
+        Ok((0..5).map(|program| Column::of(&values[program], &ratios[program])).collect())
+    }
+
+    /// The median of the daemon's last answers on a socket, in microseconds.
+    fn daemon_says(&self, part: &str) -> Result<f64, String> {
+        // `status` ends with 1 while a part is not well: what it says counts, not how it ends.
+        let said = self.node.shell("nightlatch -o json status || true").map_err(|why| why.to_string())?;
+        let rows: serde_json::Value = serde_json::from_str(&said).map_err(|why| format!("{why}: {said}"))?;
+        let rows = rows.as_array().ok_or("no rows")?;
+        let row = rows.iter().find(|row| row["part"] == part).ok_or(format!("no `{part}` in status"))?;
+        let words = row["detail"].as_str().unwrap_or_default();
+        let p50 = words.strip_prefix("p50 ").and_then(|rest| rest.split(' ').next());
+        p50.and_then(|number| number.parse().ok()).ok_or(format!("`{part}` says {words:?}"))
     }
 
     fn account_rows(&self, quick: bool) -> Result<Vec<Row>, String> {

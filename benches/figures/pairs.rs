@@ -32,6 +32,18 @@ pub(crate) struct Column {
     pub(crate) hi: f64,
 }
 
+impl Column {
+    /// From all values, and from the ratio of each run.
+    pub(crate) fn of(values: &[f64], ratios: &[f64]) -> Self {
+        Self {
+            value: median(&mut values.to_vec()),
+            ratio: median(&mut ratios.to_vec()),
+            lo: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            hi: ratios.iter().copied().fold(0.0, f64::max),
+        }
+    }
+}
+
 /// The columns of all programs, the floor first.
 pub(crate) type Paired = Vec<Column>;
 
@@ -68,13 +80,7 @@ pub(crate) fn measure(
             ratios[program].push(median(&mut inside[program]));
         }
     }
-    let column = |program: usize| Column {
-        value: median(&mut values[program].clone()),
-        ratio: median(&mut ratios[program].clone()),
-        lo: ratios[program].iter().copied().fold(f64::INFINITY, f64::min),
-        hi: ratios[program].iter().copied().fold(0.0, f64::max),
-    };
-    Ok((0..programs).map(column).collect())
+    Ok((0..programs).map(|program| Column::of(&values[program], &ratios[program])).collect())
 }
 
 /// The middle of some numbers; the mean of the two in the middle when their count is even.

@@ -1,22 +1,22 @@
 //! What runs inside the node: asks the real daemon on its real sockets, as the hook's user and as root, and
 //! times each question from `connect` to the whole answer: what sshd and PAM wait for, the machine's own
-//! waits included. For admissions it also counts what the daemon itself spends on a question.
+//! waits included. The daemon's own times, from accept to reply, are what `nightlatch status` says of them.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::RSA_PKCS1_2048_8192_SHA256;
 use nightlatch::store::replace_file;
+use nightlatch::telemetry::SERVICE_TIMES_KEPT as KEPT;
 use nightlatch_model::{LoginName, TenantId, uid_of};
 use nightlatch_sshcert::testing::TestKey;
 use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Offer, Parent, read_frame};
 use serde::{Deserialize, Serialize};
 
-use crate::pairs::{AGAIN, Column, FLOOR, Plan, measure, median, micros};
+use crate::pairs::{AGAIN, FLOOR, Plan, measure, median, micros};
 
 const HOOK: &str = "/run/nightlatch/hook.sock";
 const ACCOUNT: &str = "/run/nightlatch/account.sock";
@@ -38,13 +38,23 @@ pub(crate) struct Holder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Admissions {
     pub(crate) plan: Plan,
-    /// The daemon's process in the node.
-    pub(crate) daemon: u32,
     pub(crate) tenant: TenantId,
     /// Offered again and again.
     pub(crate) warm: Holder,
-    /// Each offered once; enough for the plan twice over.
+    /// Each offered once; enough for the plan.
     pub(crate) cold: Vec<Holder>,
+}
+
+/// Questions of one kind, as many as the daemon keeps the times of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Service {
+    pub(crate) tenant: TenantId,
+    /// Offered in turns.
+    pub(crate) holders: Vec<Holder>,
+    /// Whether they are to be admitted.
+    pub(crate) admitted: bool,
+    /// The number of the first connection.
+    pub(crate) first_monitor: usize,
 }
 
 /// Whom to let in.
@@ -138,69 +148,28 @@ pub(crate) fn admission() -> Result<(), String> {
             (_, other) => Err(format!("question {program}: {other:?}")),
         }
     })?;
-    let mut service = paired[..=AGAIN].to_vec();
-    for program in 2..=4 {
-        service.push(daemon_time(&task, program, &plain, &floor)?);
-    }
-    crate::say(&(paired, service))
+    crate::say(&paired)
 }
 
-/// The processor time that the daemon spends on a question: all of it from waking up for the connection to
-/// closing it, and none of the time that the machine lets it, or us, wait. Of its threads only the one that
-/// writes records is left out: no answer waits for it.
-fn daemon_time(
-    task: &Admissions,
-    program: usize,
-    plain: &Holder,
-    floor: &RsaFloor,
-) -> Result<Column, String> {
-    let spent = || -> Result<f64, String> {
-        let mut nanos = 0.0;
-        let threads = format!("/proc/{}/task", task.daemon);
-        for thread in fs::read_dir(&threads).map_err(|why| format!("{threads}: {why}"))?.flatten() {
-            let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
-            if read("comm").trim() != "recorder" {
-                let on_cpu = read("schedstat").split(' ').next().and_then(|word| word.parse::<f64>().ok());
-                nanos += on_cpu.ok_or("no schedstat of the daemon")?;
-            }
+/// As the hook's user: as many questions of one kind as the daemon keeps the times of, each after the floor.
+/// Says the medians of the floor's even and odd runs; the daemon itself says how long its answers took.
+///
+/// # Errors
+/// When an answer is not the one that belongs to the question.
+pub(crate) fn service() -> Result<(), String> {
+    let task: Service = crate::told()?;
+    let floor = RsaFloor::new()?;
+    let mut floors = [Vec::new(), Vec::new()];
+    for (number, holder) in task.holders.iter().cycle().take(KEPT).enumerate() {
+        let question = offer(holder, task.tenant, monitor(task.first_monitor + number / 8))?;
+        floors[number % 2].push(floor.once()?);
+        match ask(HOOK, &question)?.1 {
+            Message::Line(_) if task.admitted => {}
+            Message::None if !task.admitted => {}
+            other => return Err(format!("question {number}: {other:?}")),
         }
-        Ok(nanos)
-    };
-    let mut each = Vec::new();
-    let mut ratios = Vec::new();
-    for run in 0..task.plan.runs {
-        let numbers = run * task.plan.rounds..(run + 1) * task.plan.rounds;
-        let questions = numbers.map(|number| {
-            let holder = match program {
-                2 => &task.warm,
-                3 => task.cold.get(task.plan.runs * task.plan.rounds + number).unwrap_or(&task.warm),
-                _ => plain,
-            };
-            offer(holder, task.tenant, monitor(300_000 + number / 8))
-        });
-        let questions = questions.collect::<Result<Vec<_>, _>>()?;
-        let before = spent()?;
-        let mut floors = Vec::new();
-        for question in &questions {
-            floors.push(floor.once()?);
-            ask(HOOK, question)?;
-        }
-        // What the last answer left to do is done before anybody notices; then the count stands still.
-        let mut after = spent()?;
-        loop {
-            std::thread::sleep(Duration::from_millis(2));
-            let now = spent()?;
-            if now - after < 1_000.0 {
-                break;
-            }
-            after = now;
-        }
-        let took = (after - before) / 1_000.0 / questions.len() as f64;
-        each.push(took);
-        ratios.push(took / median(&mut floors));
     }
-    let ratio = median(&mut ratios);
-    Ok(Column { value: median(&mut each), ratio, lo: ratios[0], hi: ratios[ratios.len() - 1] })
+    crate::say(&floors.map(|mut times| median(&mut times)))
 }
 
 /// As the hook's user: offers everybody's certificate once, as sshd does before PAM asks.

@@ -1,6 +1,8 @@
 //! One question on its way to an answer for the helper and a record for everybody else. The two
 //! are made together, so that the word on the terminal is the word in the journal.
 
+use std::sync::Arc;
+
 use nightlatch_model::{Answer, ObjectId, Reason, Timestamp};
 use nightlatch_policy::{Judgement, Outcome as RuleOutcome, Step, Verdict};
 use nightlatch_wire::{Account, Message};
@@ -36,7 +38,7 @@ impl Case {
         }
     }
 
-    fn record(self, steps: Vec<Step>, judged: &[Step], oid: Option<ObjectId>) -> Record {
+    fn record(self, steps: Arc<[Step]>, judged: &[Step], oid: Option<ObjectId>) -> Record {
         Record {
             correlation: self.correlation,
             at: self.at,
@@ -55,11 +57,11 @@ impl Case {
         }
     }
 
-    pub(super) fn refuse(self, reason: Reason, steps: Vec<Step>) -> Decided {
+    pub(super) fn refuse(self, reason: Reason, steps: Arc<[Step]>) -> Decided {
         self.refused(reason, reason.text().to_owned(), reason.cure().to_owned(), steps, &[], None)
     }
 
-    pub(super) fn deny(self, steps: Vec<Step>, judgement: &Judgement, oid: Option<ObjectId>) -> Decided {
+    pub(super) fn deny(self, steps: Arc<[Step]>, judgement: &Judgement, oid: Option<ObjectId>) -> Decided {
         let (reason, text, hint) = match &judgement.verdict {
             Verdict::Denial(denial) => (denial.reason(), denial.text().to_owned(), denial.hint().to_owned()),
             Verdict::Permit(_) => {
@@ -74,7 +76,7 @@ impl Case {
         reason: Reason,
         text: String,
         hint: String,
-        steps: Vec<Step>,
+        steps: Arc<[Step]>,
         judged: &[Step],
         oid: Option<ObjectId>,
     ) -> Decided {
@@ -88,7 +90,7 @@ impl Case {
 
     pub(super) fn permit(
         self,
-        steps: Vec<Step>,
+        steps: Arc<[Step]>,
         judgement: &Judgement,
         oid: ObjectId,
         until: Timestamp,

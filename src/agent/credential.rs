@@ -1,5 +1,7 @@
 //! What stands behind a question: the certificate of the last hook call, or an account that is open.
 
+use std::sync::Arc;
+
 use nightlatch_model::{LoginName, ObjectId, TenantId, Timestamp};
 use nightlatch_policy::Step;
 
@@ -19,7 +21,7 @@ pub(super) struct Credential {
     /// The uid that sshd or the audit system holds.
     pub(super) held: Option<u32>,
     /// The rules that admitted it.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Arc<[Step]>,
 }
 
 impl Credential {
@@ -34,7 +36,7 @@ impl Credential {
         }
     }
 
-    pub(super) fn of_admitted(admitted: &Admitted, held: u32, steps: Vec<Step>) -> Self {
+    pub(super) fn of_admitted(admitted: &Admitted, held: u32, steps: Arc<[Step]>) -> Self {
         Self {
             admitted: true,
             tenant: Some(admitted.tid),

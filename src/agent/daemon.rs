@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, load};
 use crate::store::{StoreError, check_folder};
 use crate::sys::{ListenerError, Peer};
-use crate::telemetry::Recorder;
+use crate::telemetry::{Recorder, ServiceTimes};
 
 /// The user that runs the hook.
 const HOOK_USER: &str = "nightlatch-hook";
@@ -142,11 +142,12 @@ async fn start(
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
     let hook = listeners.remove("hook").ok_or(ListenerError::None)?;
-    serve_hook(hook, hook_uid, Arc::clone(&gate))?;
+    let times = DoorTimes::default();
+    serve_hook(hook, hook_uid, Arc::clone(&gate), Arc::clone(&times.hook))?;
     let account = listeners.remove("account").ok_or(ListenerError::None)?;
-    tokio::spawn(serve(Door::Account, adopt(account)?, 0, Arc::clone(&gate)));
+    tokio::spawn(serve(Door::Account, adopt(account)?, 0, Arc::clone(&gate), Arc::clone(&times.account)));
     if let Some(listener) = listeners.remove("admin") {
-        let status = status_rows(&settings, Arc::clone(&gate));
+        let status = status_rows(&settings, Arc::clone(&gate), times);
         tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(Arc::clone(&gate), status)));
     }
     info!(
@@ -164,6 +165,7 @@ fn serve_hook(
     listener: std::os::unix::net::UnixListener,
     uid: u32,
     gate: Arc<Gate>,
+    times: Arc<ServiceTimes>,
 ) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -176,7 +178,7 @@ fn serve_hook(
     std::thread::Builder::new()
         .name("hook".into())
         .spawn(move || {
-            runtime.block_on(serve(Door::Hook, adopted, uid, gate));
+            runtime.block_on(serve(Door::Hook, adopted, uid, gate, times));
             error!("hook.sock is no longer served; restarting");
             std::process::exit(1);
         })
@@ -223,7 +225,14 @@ async fn serve_admin(listener: UnixListener, service: AdminService) {
     }
 }
 
-fn status_rows(settings: &Settings, gate: Arc<Gate>) -> super::admin::StatusSource {
+/// How long the answers on each socket take.
+#[derive(Default)]
+struct DoorTimes {
+    hook: Arc<ServiceTimes>,
+    account: Arc<ServiceTimes>,
+}
+
+fn status_rows(settings: &Settings, gate: Arc<Gate>, times: DoorTimes) -> super::admin::StatusSource {
     let settings = settings.clone();
     Box::new(move || {
         let row = |part: &str, state: &str, detail: String| StatusRow {
@@ -235,12 +244,16 @@ fn status_rows(settings: &Settings, gate: Arc<Gate>) -> super::admin::StatusSour
         let keys = gate.with_facts(|facts| facts.trust.kept());
         let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
         let trust = if keys.is_empty() { "down" } else { "ok" };
+        let took =
+            |times: &ServiceTimes| times.last().map_or_else(|| "none yet".to_owned(), |t| t.to_string());
         vec![
             row("mode", "ok", format!("{:?}", settings.mode).to_lowercase()),
             row("tenant", "ok", settings.tenant.to_string()),
             row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
             row("certificate authorities", trust, format!("{} keys, oldest seen {oldest} s ago", keys.len())),
             row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
+            row("hook answers", "ok", took(&times.hook)),
+            row("account answers", "ok", took(&times.account)),
         ]
     })
 }

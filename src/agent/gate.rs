@@ -12,19 +12,19 @@ use nightlatch_model::{LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{
     Facts, Judgement, LoginRequest, RoleAnswer, Rules, Scope, Service, UidFact, UnknownCause, Verdict, judge,
 };
-use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Offer};
+use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID};
 use tokio::runtime::Handle;
 use tracing::error;
 
 use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::login::{
-    Admission, AdmitRules, Admitted, Call, IdentityMap, Known, Limiter, LocalNames, Monitors, Offered,
-    Revocations, TrustStore, Verified, admit, clean, correlation_id,
+    Admission, AdmitRules, IdentityMap, Known, Limiter, LocalNames, Monitors, Offered, Revocations,
+    TrustStore, Verified, admit, clean, correlation_id,
 };
-use crate::telemetry::{Outcome, Record, Recorder};
+use crate::telemetry::{Record, Recorder};
 
-use super::case::{Case, Decided, outcome_of, step_record};
+use super::case::{Case, Decided};
 use super::credential::Credential;
 
 /// The longest wait for Azure whatever LoginGraceTime is: the PAM helper ends itself at 10 s.
@@ -37,7 +37,7 @@ const SOURCE_BURST: u32 = 200;
 const SOURCE_PER_SECOND: f64 = 50.0;
 
 /// A login takes a kept answer for as long as its source lets it be kept.
-const MAX_AGE: Duration = Duration::MAX;
+pub(super) const MAX_AGE: Duration = Duration::MAX;
 /// `sudo` asks anew: a role that was taken away ends there at once.
 const MAX_AGE_SUDO: Duration = Duration::ZERO;
 
@@ -94,27 +94,27 @@ pub struct GateSettings {
     pub interactive_reason: bool,
 }
 
-struct Limits {
-    refused: Limiter<String>,
+pub(super) struct Limits {
+    pub(super) refused: Limiter<String>,
     source: Limiter<String>,
 }
 
 /// The decider.
 pub struct Gate {
-    settings: GateSettings,
-    clock: Clock,
+    pub(super) settings: GateSettings,
+    pub(super) clock: Clock,
     facts: RwLock<LocalFacts>,
     verified: Verified,
-    monitors: Mutex<Monitors>,
+    pub(super) monitors: Mutex<Monitors>,
     accounts: Mutex<Accounts>,
-    limits: Mutex<Limits>,
-    roles: Arc<dyn AskRoles>,
+    pub(super) limits: Mutex<Limits>,
+    pub(super) roles: Arc<dyn AskRoles>,
     people: Option<Arc<dyn FindPerson>>,
-    recorder: Recorder,
-    background: Option<Handle>,
+    pub(super) recorder: Recorder,
+    pub(super) background: Option<Handle>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere must not lock everybody out; the values behind are replaced whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -175,14 +175,14 @@ impl Gate {
         change(&mut self.facts.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn new_correlation() -> String {
+    pub(super) fn new_correlation() -> String {
         let mut random = [0_u8; 8];
         // Without randomness the ids repeat; the decision stands all the same.
         let _ = aws_lc_rs::rand::fill(&mut random);
         correlation_id(random)
     }
 
-    fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
+    pub(super) fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
         let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
         let known = Known {
             trust: &facts.trust,
@@ -192,97 +192,6 @@ impl Gate {
             verified: &self.verified,
         };
         admit(offered, &self.settings.admit, known, now)
-    }
-
-    /// The hook's question. No network, no write, no wait. An admitted person's roles are asked
-    /// in the background, so that the answer is there when PAM wants it.
-    pub fn offer(self: &Arc<Self>, offer: &Offer) -> Message {
-        let now = self.clock.now();
-        let boot = self.clock.boot();
-        let key_len = usize::try_from(offer.key_len).unwrap_or(usize::MAX);
-        let offered = Offered { user: &offer.user, key_type: &offer.key_type, key: &offer.key, key_len };
-        let mut admission = self.admission(offered, now);
-        let Some(monitor) = offer.parents.first().copied() else {
-            // Without its monitor no decision could ever be joined to this call.
-            admission.result = Err(Reason::Internal);
-            self.record_offer(offer, &admission, Self::new_correlation(), now, true);
-            return Message::None;
-        };
-        let (correlation, first, warm) = {
-            let mut monitors = lock(&self.monitors);
-            let known = monitors.correlation(monitor).map(str::to_owned);
-            let first = known.is_none();
-            let warm = !monitors.has_admitted(monitor);
-            let correlation = known.unwrap_or_else(Self::new_correlation);
-            let call = Call {
-                user: offer.user.clone(),
-                held_uid: offer.uid,
-                result: admission.result.clone(),
-                steps: admission.steps.clone(),
-                correlation: correlation.clone(),
-            };
-            if monitors.record(monitor, call, boot).is_err() {
-                admission.result = Err(Reason::RateLimited);
-            }
-            (correlation, first, warm)
-        };
-        self.record_offer(offer, &admission, correlation, now, first);
-        match admission.result {
-            Err(_) => Message::None,
-            Ok(admitted) => {
-                if warm {
-                    self.warm(&admitted);
-                }
-                Message::Line(admitted.line)
-            }
-        }
-    }
-
-    fn warm(self: &Arc<Self>, admitted: &Admitted) {
-        if let (Some(oid), Some(runtime)) = (admitted.oid, &self.background) {
-            let gate = Arc::clone(self);
-            let tid = admitted.tid;
-            runtime.spawn(async move { gate.roles.ask(tid, oid, gate.settings.wait, MAX_AGE).await });
-        }
-    }
-
-    fn record_offer(
-        &self,
-        offer: &Offer,
-        admission: &Admission,
-        correlation: String,
-        now: Timestamp,
-        first: bool,
-    ) {
-        let refused = admission.result.as_ref().err().copied();
-        let worth = match refused {
-            None => first,
-            Some(_) => lock(&self.limits).refused.take(offer.user.clone(), self.clock.boot()),
-        };
-        if !worth {
-            if refused.is_some() {
-                self.recorder.skip();
-            }
-            return;
-        }
-        let admitted = admission.result.as_ref().ok();
-        self.recorder.record(Record {
-            correlation,
-            at: now,
-            service: "hook".into(),
-            user: clean(&offer.user),
-            outcome: refused.map_or(Outcome::Admit, outcome_of),
-            reason: refused.map(|reason| reason.word().to_owned()),
-            text: refused.map_or_else(String::new, |reason| reason.text().to_owned()),
-            hint: refused.map_or_else(String::new, |reason| reason.cure().to_owned()),
-            steps: admission.steps.iter().map(step_record).collect(),
-            oid: admitted.and_then(|admitted| admitted.oid).map(|oid| oid.to_string()),
-            certificate: admitted
-                .map(|admitted| format!("serial {} key id {}", admitted.serial, admitted.key_id)),
-            rhost: None,
-            until: None,
-            admin: false,
-        });
     }
 
     /// The account question: the decision. Records it.
@@ -300,10 +209,10 @@ impl Gate {
         let correlation = row.as_ref().map_or_else(Self::new_correlation, |row| row.correlation.clone());
         let case = Case::new(account, correlation, self.clock.now());
         let Ok(name) = LoginName::parse(&account.user) else {
-            return case.refuse(Reason::NameNotAllowed, vec![]);
+            return case.refuse(Reason::NameNotAllowed, Arc::default());
         };
         if !lock(&self.limits).source.take(account.rhost.clone(), boot) {
-            return case.refuse(Reason::RateLimited, vec![]);
+            return case.refuse(Reason::RateLimited, Arc::default());
         }
         let mut credential = match service {
             Service::Sudo => self.sudo_credential(&name, account.loginuid),
@@ -408,7 +317,7 @@ impl Gate {
             identity: Some((person.tid, person.oid)),
             ends: person.unlocked_until,
             held: Some(held),
-            steps: vec![],
+            steps: Arc::default(),
         }
     }
 
@@ -466,7 +375,7 @@ impl Gate {
         };
         let case = Case::new(&account, Self::new_correlation(), now);
         let Ok(name) = LoginName::parse(user) else {
-            return case.refuse(Reason::NameNotAllowed, vec![]).record;
+            return case.refuse(Reason::NameNotAllowed, Arc::default()).record;
         };
         let mut credential = match certificate {
             Some((key_type, key)) => {
@@ -519,7 +428,7 @@ impl Gate {
             // As if a fresh certificate had been shown.
             ends: Some(now.plus(3_600)),
             held: Some(accounts.uid_for(name)),
-            steps: vec![],
+            steps: Arc::default(),
         }
     }
 }

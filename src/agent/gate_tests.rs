@@ -121,14 +121,17 @@ impl Rig {
     }
 
     fn offer_key(&self, name: &str, uid: u32, key_type: &str, key: &str, parents: &[Parent]) -> Message {
-        self.gate.offer(&Offer {
+        let offer = Offer {
             user: name.into(),
             uid,
             key_type: key_type.into(),
             key: key.into(),
             key_len: u32::try_from(key.len()).unwrap(),
             parents: parents.to_vec(),
-        })
+        };
+        let (answer, after) = self.gate.offer(&offer);
+        self.gate.after_offer(&offer, after);
+        answer
     }
 
     fn account(&self, name: &str, service: &str, parents: &[Parent]) -> Message {

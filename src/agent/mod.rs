@@ -11,6 +11,7 @@ mod gate;
 #[cfg(test)]
 mod gate_tests;
 mod listing;
+mod offer;
 mod refresh;
 mod roles;
 mod servers;
@@ -20,5 +21,6 @@ pub use case::Decided;
 pub use daemon::{DaemonError, Paths, run};
 pub use gate::{AskRoles, FindPerson, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
 pub use listing::entries;
+pub use offer::AfterOffer;
 pub use servers::{Door, serve};
 pub use settings::{Machine, Settings, SettingsError};

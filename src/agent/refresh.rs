@@ -72,7 +72,8 @@ impl LocalFiles {
                 continue;
             }
             let text = match read_capped(path, limit) {
-                Ok(bytes) => String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default(),
+                // A stray byte in one line must not take the others out of force.
+                Ok(bytes) => String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
                 Err(cause) => {
                     warn!("{cause}; what was read before stays: {:?}", std::error::Error::source(&cause));
                     continue;
@@ -165,4 +166,22 @@ pub(super) fn restore_keys(kept: &Path, grace: i64, clock: &Clock) -> TrustStore
         Err(cause) => warn!("{cause}: {:?}", std::error::Error::source(&cause)),
     }
     trust
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_model::LoginName;
+
+    #[test]
+    fn a_stray_byte_takes_nothing_out_of_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["ca.pub", "revoked", "identities.toml", "passwd"].map(|name| folder.path().join(name));
+        std::fs::write(&paths[1], b"# left in the K\xfcche\nserial 7\n").unwrap();
+        std::fs::write(&paths[3], b"azureuser:x:1000:1000:J\xfcrgen:/:/bin/sh\n").unwrap();
+        let changes = LocalFiles { paths, seen: [None; 4], pinned: false }.changes();
+        let [Change::Revoked(revoked), Change::Local(local)] = changes.as_slice() else { panic!() };
+        assert_eq!(Ok(revoked.clone()), Revocations::parse("serial 7"));
+        assert!(local.shadows(&LoginName::parse("azureuser@contoso.com").unwrap()));
+    }
 }

@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::gate::Gate;
+use crate::clock::Clock;
 use crate::sys::Peer;
+use crate::telemetry::ServiceTimes;
 
 /// The most connections that are answered at once on one socket.
 const MAX_CONNECTIONS: usize = 512;
@@ -35,16 +37,18 @@ pub enum Door {
     Account,
 }
 
-/// Serves a socket until the task is dropped.
-pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>) {
+/// Serves a socket until the task is dropped. How long each answer took goes to `times`.
+pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>, times: Arc<ServiceTimes>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let gate = Arc::clone(&gate);
+                let accepted = gate.clock().boot();
+                let (gate, times) = (Arc::clone(&gate), Arc::clone(&times));
                 tokio::spawn(async move {
-                    if let Err(cause) = answer(door, stream, uid, &gate).await {
+                    let replied = |clock: &Clock| times.note(clock.boot().saturating_sub(accepted));
+                    if let Err(cause) = answer(door, stream, uid, &gate, replied).await {
                         gate.recorder()
                             .complain(format!("{door:?}: a question that did not end well: {cause}"));
                     }
@@ -59,7 +63,13 @@ pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>
     }
 }
 
-async fn answer(door: Door, mut stream: UnixStream, uid: u32, gate: &Arc<Gate>) -> io::Result<()> {
+async fn answer(
+    door: Door,
+    mut stream: UnixStream,
+    uid: u32,
+    gate: &Arc<Gate>,
+    replied: impl FnOnce(&Clock),
+) -> io::Result<()> {
     let peer = Peer::of(&stream).map_err(io::Error::other)?;
     if let Err(refused) = peer.require(uid) {
         gate.recorder().complain(format!("{door:?}: {refused}"));
@@ -67,6 +77,14 @@ async fn answer(door: Door, mut stream: UnixStream, uid: u32, gate: &Arc<Gate>) 
     }
     let body = timeout(READ_LIMIT, read_body(&mut stream)).await??;
     let reply = match Message::decode(&body) {
+        Ok(Message::Offer(offer)) if door == Door::Hook => {
+            let (answer, after) = gate.offer(&offer);
+            let written = write(&mut stream, &answer).await;
+            replied(gate.clock());
+            // Nobody waits any more; and what was judged is recorded also when nobody took the answer.
+            gate.after_offer(&offer, after);
+            return written;
+        }
         Ok(question) => reply(door, &question, gate).await,
         Err(cause) if cause.is_unsupported() => {
             gate.recorder().complain(format!("{door:?}: {cause}"));
@@ -77,6 +95,12 @@ async fn answer(door: Door, mut stream: UnixStream, uid: u32, gate: &Arc<Gate>) 
             Message::Err("malformed".into())
         }
     };
+    let written = write(&mut stream, &reply).await;
+    replied(gate.clock());
+    written
+}
+
+async fn write(stream: &mut UnixStream, reply: &Message) -> io::Result<()> {
     let bytes = reply.encode().map_err(|cause| io::Error::other(cause.to_string()))?;
     timeout(WRITE_LIMIT, stream.write_all(&bytes)).await?
 }
@@ -93,7 +117,6 @@ async fn read_body(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
 
 async fn reply(door: Door, question: &Message, gate: &Arc<Gate>) -> Message {
     match (door, question) {
-        (Door::Hook, Message::Offer(offer)) => gate.offer(offer),
         (Door::Account, Message::Account(account)) => {
             // In a task of its own: a helper that goes away does not cancel a decision half-way.
             let gate = Arc::clone(gate);

@@ -67,7 +67,7 @@ pub(super) fn body(oid: ObjectId, scope: &Scope, actions: &ActionSet) -> Body {
 /// One decision as it comes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RawDecision {
+pub struct RawDecision {
     access_decision: String,
     action_id: String,
     is_data_action: Option<bool>,
@@ -108,8 +108,8 @@ impl From<RawDecision> for Decision {
     }
 }
 
-/// All decisions of an answer, put together.
-pub(super) fn fold_all(actions: &ActionSet, raw: Vec<RawDecision>) -> Answered {
+/// All decisions of an answer, put together, and for how long that may be kept.
+pub fn fold_all(actions: &ActionSet, raw: Vec<RawDecision>) -> Answered {
     let decisions: Vec<Decision> = raw.into_iter().map(Decision::from).collect();
     let requested = actions.requested();
     let answer: RoleAnswer = fold(&requested, &decisions);

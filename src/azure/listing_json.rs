@@ -5,31 +5,37 @@ use nightlatch_model::{Guid, ObjectId, Timestamp};
 use nightlatch_policy::{DenyAssignment, DenyPrincipals, Permissions, RoleAssignment, RoleDefinition, Scope};
 use serde::Deserialize;
 
+/// One page of a list.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Page<T> {
-    pub(super) value: Vec<T>,
-    pub(super) next_link: Option<String>,
+pub struct Page<T> {
+    /// What stands on it.
+    pub value: Vec<T>,
+    /// Where the list goes on; empty or absent on the last page.
+    pub next_link: Option<String>,
 }
 
+/// An object of ARM: its id and what it says.
 #[derive(Deserialize)]
-pub(super) struct Item<P> {
+pub struct Item<P> {
     id: String,
     properties: P,
 }
 
+/// What a role assignment says.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Assignment {
+pub struct Assignment {
     principal_id: ObjectId,
     role_definition_id: String,
     scope: String,
     condition: Option<String>,
 }
 
+/// What a deny assignment says.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Deny {
+pub struct Deny {
     scope: String,
     #[serde(default)]
     do_not_apply_to_child_scopes: bool,
@@ -54,9 +60,10 @@ impl Principal {
     }
 }
 
+/// What a role definition says.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Definition {
+pub struct Definition {
     #[serde(default)]
     role_name: String,
     permissions: Vec<RawPermissions>,
@@ -72,9 +79,10 @@ struct RawPermissions {
     not_data_actions: Vec<String>,
 }
 
+/// What a schedule instance says.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Schedule {
+pub struct Schedule {
     origin_role_assignment_id: Option<String>,
     start_date_time: Option<String>,
     end_date_time: Option<String>,
@@ -95,7 +103,11 @@ fn scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text).map_err(|e| format!("a scope of the answer cannot be read: {e}"))
 }
 
-pub(super) fn assignment(item: Item<Assignment>) -> Result<RoleAssignment, String> {
+/// A role assignment, with no window yet.
+///
+/// # Errors
+/// When its scope is none.
+pub fn assignment(item: Item<Assignment>) -> Result<RoleAssignment, String> {
     let raw = item.properties;
     Ok(RoleAssignment {
         id: item.id,
@@ -109,14 +121,19 @@ pub(super) fn assignment(item: Item<Assignment>) -> Result<RoleAssignment, Strin
 }
 
 /// A deny assignment, and whether it may spare the person through a group that is not known here.
-pub(super) struct KnownDeny {
-    pub(super) deny: DenyAssignment,
-    pub(super) may_spare: bool,
+pub struct KnownDeny {
+    /// The deny assignment.
+    pub deny: DenyAssignment,
+    /// Whether it may spare the person.
+    pub may_spare: bool,
 }
 
 /// `known` is the person and those of their groups that the role assignments showed. The list was filtered
 /// by `assignedTo`, so a deny of a group that is not in `known` is taken to be about the person.
-pub(super) fn deny(item: Item<Deny>, known: &[ObjectId]) -> Result<KnownDeny, String> {
+///
+/// # Errors
+/// When its scope is none.
+pub fn deny(item: Item<Deny>, known: &[ObjectId]) -> Result<KnownDeny, String> {
     let raw = item.properties;
     let named: Vec<ObjectId> = raw.principals.iter().map(|p| p.id).collect();
     let through_group =
@@ -135,7 +152,9 @@ pub(super) fn deny(item: Item<Deny>, known: &[ObjectId]) -> Result<KnownDeny, St
     Ok(KnownDeny { deny, may_spare })
 }
 
-pub(super) fn definition(item: Item<Definition>) -> RoleDefinition {
+/// A role definition.
+#[must_use]
+pub fn definition(item: Item<Definition>) -> RoleDefinition {
     RoleDefinition {
         id: item.id,
         name: item.properties.role_name,
@@ -144,14 +163,20 @@ pub(super) fn definition(item: Item<Definition>) -> RoleDefinition {
 }
 
 /// When a role assignment holds, as Privileged Identity Management says.
-pub(super) struct Window {
-    pub(super) assignment: String,
-    pub(super) starts: Option<Timestamp>,
-    pub(super) ends: Option<Timestamp>,
+pub struct Window {
+    /// The id of the role assignment.
+    pub assignment: String,
+    /// The first second in which it holds.
+    pub starts: Option<Timestamp>,
+    /// The first second in which it no longer holds.
+    pub ends: Option<Timestamp>,
 }
 
 /// The window of an instance; `None` for one that is not about a role assignment.
-pub(super) fn window(item: Item<Schedule>) -> Result<Option<Window>, String> {
+///
+/// # Errors
+/// When a time of it cannot be read.
+pub fn window(item: Item<Schedule>) -> Result<Option<Window>, String> {
     let raw = item.properties;
     let time = |text: Option<String>| {
         text.map(|t| {
@@ -164,6 +189,7 @@ pub(super) fn window(item: Item<Schedule>) -> Result<Option<Window>, String> {
 }
 
 /// The GUID at the end of a definition's id.
-pub(super) fn trailing_guid(id: &str) -> Option<Guid> {
+#[must_use]
+pub fn trailing_guid(id: &str) -> Option<Guid> {
     id.rsplit('/').next()?.parse().ok()
 }

@@ -9,10 +9,10 @@ mod budget;
 mod cache;
 mod call;
 mod checkaccess;
-mod decision_json;
+pub mod decision_json;
 mod file;
 mod listing;
-mod listing_json;
+pub mod listing_json;
 mod pdp;
 #[cfg(test)]
 mod tests;

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use nightlatch_model::ObjectId;
 use nightlatch_policy::{ActionSet, Refused, RoleAnswer, Scope, UnknownCause};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::budget::Purpose;
 use super::call::{chance, garbage, upstream};
 use super::decision_json::{Body, RawDecision, body, fold_all};
+use super::listing_json::Page;
 use super::{Answered, Ask, Caller, CheckAccess, because};
 use crate::entra::http::{Reply, Request, same_origin};
 
@@ -35,13 +35,6 @@ pub struct Pdp {
     caller: Caller,
     url: String,
     relief: Option<CheckAccess>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Page {
-    value: Vec<RawDecision>,
-    next_link: Option<String>,
 }
 
 impl Pdp {
@@ -113,7 +106,7 @@ impl Pdp {
             if !reply.is_success() {
                 return Err(refused(&reply));
             }
-            let page: Page = reply.json().map_err(|e| garbage(&e))?;
+            let page: Page<RawDecision> = reply.json().map_err(|e| garbage(&e))?;
             decisions.extend(page.value);
             let Some(next) = page.next_link.filter(|link| !link.is_empty()) else { return Ok(decisions) };
             if !same_origin(&self.url, &next) {

@@ -30,6 +30,7 @@ mod rate;
 pub mod refusal;
 pub mod service;
 pub mod sign_in;
+pub mod sources;
 #[cfg(test)]
 mod surface_tests;
 pub mod watching;

@@ -79,7 +79,7 @@ pub(super) fn reader_word<T>(outcome: &Result<T, ImdsError>) -> &'static str {
         Ok(_) => "accepts",
         Err(ImdsError::Http(error)) if error.is_transient() => "no answer",
         Err(ImdsError::Http(_) | ImdsError::Unusable { .. }) => "does not understand",
-        Err(ImdsError::Refused { .. }) => "refused",
+        Err(ImdsError::Refused { .. } | ImdsError::NoIdentity(_)) => "refused",
         Err(ImdsError::ManyIdentities) => "several identities",
         Err(ImdsError::Challenge(_)) => "challenge not accepted",
         Err(ImdsError::ChallengeUnreadable(_)) => "challenge unreadable",

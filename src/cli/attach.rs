@@ -65,7 +65,7 @@ fn report(done: Result<Report, Refusal>, dry_run: bool, format: Format, success:
             });
             say(&document.to_string());
         }
-        Format::Table => {
+        _ => {
             for change in &report.changes {
                 let word = match (&change.before, &change.after) {
                     (_, None) => "remove",

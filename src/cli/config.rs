@@ -25,7 +25,7 @@ pub(super) fn show(values: Values, effective: bool, format: Format) -> u8 {
                 .collect();
             say(&json!(rows).to_string());
         }
-        Format::Table => {
+        _ => {
             let rows: Vec<Vec<String>> = entries
                 .iter()
                 .map(|entry| vec![entry.key.clone(), entry.value.clone(), source(entry)])

@@ -70,7 +70,7 @@ fn print(findings: &[Finding], format: Format) {
                 .collect();
             say(&json!(rows).to_string());
         }
-        Format::Table => {
+        _ => {
             for finding in findings {
                 say(&format!("{:<7}  {:<21}  {}", finding.state.word(), finding.check, finding.seen));
                 if !finding.remedy.is_empty() {

@@ -61,7 +61,7 @@ fn print(reply: &ExplainReply, format: Format) -> u8 {
             });
             say(&document.to_string());
         }
-        Format::Table => {
+        _ => {
             say(&format!("{}  {}  ref {}", reply.user, Timestamp(reply.decided_at), reply.correlation));
             let rows: Vec<Vec<String>> = reply
                 .steps
@@ -112,7 +112,7 @@ fn print_status(reply: &StatusReply, format: Format) -> u8 {
                 .collect();
             say(&json!(rows).to_string());
         }
-        Format::Table => {
+        _ => {
             let rows: Vec<Vec<String>> = reply
                 .rows
                 .iter()

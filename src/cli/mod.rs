@@ -5,10 +5,14 @@
 mod attach;
 mod capture;
 mod client;
+mod completions;
 mod config;
 mod doctor;
 mod explain;
+mod kubelogin;
 mod output;
+mod sign_in;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,9 +27,9 @@ pub use output::{Format, NO, UNKNOWN, USAGE, YES};
 #[derive(Debug, Parser)]
 #[command(name = "nightlatch", version, about, arg_required_else_help = true)]
 pub struct Arguments {
-    /// How to print: for people or for programs.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    /// How to print: table and json everywhere, token, header and env for `token get`.
+    #[arg(short, long, global = true, value_enum)]
+    output: Option<Format>,
     #[command(subcommand)]
     command: Command,
 }
@@ -80,6 +84,33 @@ enum Command {
     /// Certificate extensions and the document of the authorities' keys are not public: this compares
     /// them with what Nightlatch assumes, and says what to configure. Run it as root on a real node.
     Capture(capture::Arguments),
+    /// Tokens from the broker.
+    Token {
+        #[command(subcommand)]
+        command: token::TokenCommand,
+    },
+    /// Sign in with Entra: the broker keeps your sign-in and renews it.
+    Login(sign_in::LoginArguments),
+    /// Make the broker forget your sign-in.
+    Logout,
+    /// Show what the broker sees of you, and who is signed in under your uid.
+    Whoami,
+    /// The exec plugin of kubectl, with the flags of Azure kubelogin.
+    Kubelogin {
+        #[command(subcommand)]
+        command: kubelogin::KubeloginCommand,
+    },
+    /// Print the completion script of a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// Where to.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,18 +128,39 @@ enum ConfigCommand {
 #[must_use]
 pub fn main(values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> ExitCode {
     let arguments = Arguments::parse();
-    let status = match arguments.command {
+    ExitCode::from(run(arguments, values))
+}
+
+fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> u8 {
+    let asked = arguments.output;
+    // A token alone can only be the answer of the one command that gives one.
+    let gives_token =
+        matches!(arguments.command, Command::Token { command: token::TokenCommand::Get { .. } });
+    if matches!(asked, Some(Format::Token | Format::Header | Format::Env)) && !gives_token {
+        output::complain(
+            "-o token, header and env belong to `nightlatch token get`; here it is table or json",
+        );
+        return USAGE;
+    }
+    let format = asked.unwrap_or(Format::Table);
+    match arguments.command {
         Command::Explain { question, last, cert, service } => {
-            explain::run(&question, last, cert.as_deref(), &service, arguments.output)
+            explain::run(&question, last, cert.as_deref(), &service, format)
         }
-        Command::Status => explain::status(arguments.output),
-        Command::Attach { dry_run } => attach::run(dry_run, arguments.output),
-        Command::Detach { dry_run } => attach::undo(dry_run, arguments.output),
-        Command::Doctor { user } => doctor::run(user.as_deref(), arguments.output),
+        Command::Status => explain::status(format),
+        Command::Attach { dry_run } => attach::run(dry_run, format),
+        Command::Detach { dry_run } => attach::undo(dry_run, format),
+        Command::Doctor { user } => doctor::run(user.as_deref(), format),
         Command::Config { command: ConfigCommand::Show { effective } } => {
-            config::show(values, effective, arguments.output)
+            config::show(values, effective, format)
         }
         Command::Capture(what) => capture::run(&what),
-    };
-    ExitCode::from(status)
+        Command::Token { command } => token::run(&command, asked),
+        Command::Login(how) => sign_in::login(&how, asked),
+        Command::Logout => sign_in::logout(asked),
+        Command::Whoami => sign_in::whoami(asked),
+        Command::Kubelogin { command } => kubelogin::run(&command),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { folder } => completions::man(&folder),
+    }
 }

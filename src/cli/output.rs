@@ -18,6 +18,12 @@ pub enum Format {
     Table,
     /// One JSON document.
     Json,
+    /// The token alone (`token get`).
+    Token,
+    /// A header line (`token get`).
+    Header,
+    /// Shell variables (`token get`).
+    Env,
 }
 
 /// Prints a line for the person who typed.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use nightlatch_model::{LoginName, TenantId};
 use serde::Deserialize;
 
+use super::broker::Broker;
 use super::duration::Span;
 
 /// Whether Nightlatch decides logins or only watches them.
@@ -116,6 +117,8 @@ pub struct Config {
     pub login: Login,
     /// How Azure is reached.
     pub network: Network,
+    /// Tokens for local programs.
+    pub broker: Broker,
 }
 
 /// `[node]`

@@ -3,10 +3,12 @@
 //!
 //! Only root-owned files are read; the environment never changes what is decided.
 
+mod broker;
 mod duration;
 mod file;
 mod load;
 
+pub use broker::{Broker, BrokerIdentity, BrokerIdentityKind, SignIn};
 pub use duration::Span;
 pub use file::{
     CaSource, Cloud, Config, ExpiryTime, Identity, Kind, Login, Mode, Network, Node, RoleBackEnd, RoleScope,

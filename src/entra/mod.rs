@@ -8,5 +8,6 @@ pub(crate) mod flight;
 pub mod graph;
 pub mod http;
 pub mod node_identity;
+pub mod oauth;
 #[cfg(test)]
 pub(crate) mod tiny_server;

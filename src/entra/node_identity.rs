@@ -302,7 +302,7 @@ impl TokenSource {
                 if !reply.is_success() {
                     return Err(refused(&reply));
                 }
-                let answer: TokenAnswer = reply.json()?;
+                let answer: TokenAnswer = reply.secret_json()?;
                 answer.into_token(audience, now).map_err(SourceError::Unusable)
             }
         }

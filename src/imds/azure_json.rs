@@ -94,9 +94,17 @@ impl AzureJson {
         if text.len() as u64 > MAX_AZURE_JSON_BYTES {
             return Err(AzureJsonError::TooLarge(name));
         }
+        Self::parse(&text, &name)
+    }
+
+    /// Understands the text of the file; an error calls it `name`.
+    ///
+    /// # Errors
+    /// When it is not what AKS writes.
+    pub fn parse(text: &[u8], name: &str) -> Result<Self, AzureJsonError> {
         // Only the place of the fault is told: serde's own words may quote a value.
-        let raw: Raw = serde_json::from_slice(&text).map_err(|e| AzureJsonError::NotUnderstood {
-            path: name,
+        let raw: Raw = serde_json::from_slice(text).map_err(|e| AzureJsonError::NotUnderstood {
+            path: name.to_owned(),
             detail: format!("line {}, column {}", e.line(), e.column()),
         })?;
         let some = |text: Option<String>| text.filter(|t| !t.is_empty());

@@ -17,6 +17,8 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const MAX_EXPONENT_BYTES: usize = 4;
 /// The longest OpenSSH line that is read, in bytes.
 const MAX_LINE_BYTES: usize = 8192;
+/// How much of a type that is not known is repeated in the error, in characters.
+const MAX_SHOWN_CHARS: usize = 32;
 /// The key types of OpenSSH lines.
 const TYPES: [&str; 4] = ["ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-ed25519"];
 
@@ -45,8 +47,11 @@ enum Entry {
     Line(String),
 }
 
-/// Reads an answer.
-pub(super) fn read(body: &[u8]) -> Result<Vec<CaKey>, String> {
+/// Reads an answer of a metadata service.
+///
+/// # Errors
+/// What is wrong with the first entry that cannot be read, or with how many there are.
+pub fn parse_ca_keys(body: &[u8]) -> Result<Vec<CaKey>, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the CA keys are not text".to_owned())?.trim();
     let entries = if text.starts_with(['{', '[']) {
         match serde_json::from_str(text) {
@@ -70,7 +75,11 @@ fn key(entry: Entry) -> Result<CaKey, String> {
     match entry {
         Entry::Line(line) => from_line(&line),
         Entry::Jwk { kty, kid, n: Some(n), e: Some(e) } if kty == "RSA" => from_rsa(kid, &n, &e),
-        Entry::Jwk { kty, .. } => Err(format!("a CA key of the type {kty:?} cannot be used")),
+        Entry::Jwk { kty, .. } => {
+            // A type is a word; whatever else stands there is not repeated at length.
+            let kty: String = kty.chars().take(MAX_SHOWN_CHARS).collect();
+            Err(format!("a CA key of the type {kty:?} cannot be used"))
+        }
     }
 }
 
@@ -150,7 +159,7 @@ mod tests {
     #[test]
     fn an_rsa_jwk_becomes_an_openssh_key() {
         let mut n = vec![0xc5_u8; 256];
-        let keys = read(jwk(&n, "AQAB").as_bytes()).unwrap();
+        let keys = parse_ca_keys(jwk(&n, "AQAB").as_bytes()).unwrap();
         let blob = STANDARD.decode(&keys[0].base64).unwrap();
         assert_eq!(keys[0].id, "one");
         assert_eq!(
@@ -159,15 +168,25 @@ mod tests {
         );
         assert_eq!(&blob[22..24], b"\0\xc5", "a zero keeps the modulus positive");
         n.insert(0, 0);
-        assert_eq!(read(jwk(&n, "AQAB").as_bytes()).unwrap(), keys, "a leading zero changes nothing");
+        assert_eq!(
+            parse_ca_keys(jwk(&n, "AQAB").as_bytes()).unwrap(),
+            keys,
+            "a leading zero changes nothing"
+        );
     }
 
     #[test]
     fn lines_are_read_bare_and_in_json() {
-        let keys = read(format!("# comment\n\n{LINE}\n").as_bytes()).unwrap();
+        let keys = parse_ca_keys(format!("# comment\n\n{LINE}\n").as_bytes()).unwrap();
         assert_eq!((keys[0].id.as_str(), keys[0].key_type.as_str()), ("entra ca", "ssh-ed25519"));
-        assert_eq!(read(format!(r#"["{LINE}"]"#).as_bytes()).unwrap(), keys);
-        assert_eq!(read(format!(r#"{{"keys":["{LINE}"]}}"#).as_bytes()).unwrap(), keys);
+        assert_eq!(parse_ca_keys(format!(r#"["{LINE}"]"#).as_bytes()).unwrap(), keys);
+        assert_eq!(parse_ca_keys(format!(r#"{{"keys":["{LINE}"]}}"#).as_bytes()).unwrap(), keys);
+    }
+
+    #[test]
+    fn a_complaint_stays_short() {
+        let long = format!(r#"[{{"kty":"{}"}}]"#, "x".repeat(100_000));
+        assert!(parse_ca_keys(long.as_bytes()).unwrap_err().len() < 100);
     }
 
     #[test]
@@ -190,7 +209,7 @@ mod tests {
             &wrong_type,
             &many,
         ] {
-            assert!(read(text.as_bytes()).is_err(), "{text}");
+            assert!(parse_ca_keys(text.as_bytes()).is_err(), "{text}");
         }
     }
 }

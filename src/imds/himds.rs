@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::ImdsError;
-use super::ca_keys::{self, CaKey};
+use super::ca_keys::{CaKey, parse_ca_keys};
 use super::instance::{CA_KEYS_VERSION, Instance};
 use super::token::{AccessToken, TokenAnswer};
 use crate::entra::http::{Http, HttpError, Reply, Request, with_query};
@@ -85,8 +85,24 @@ impl Himds {
     /// # Errors
     /// When himds does not answer, refuses, or asks for a file that it may not ask for.
     pub async fn identity_token(&self, resource: &str, now: Timestamp) -> Result<AccessToken, ImdsError> {
+        self.token_of(None, resource, now).await
+    }
+
+    /// A token of the machine's identity, or of the user-assigned one with this ARM id. An agent that
+    /// knows no user-assigned identities gives the machine's own token to whoever asks for one, so an
+    /// answer that does not repeat the id is refused.
+    ///
+    /// # Errors
+    /// As [`Self::identity_token`], and when the answer does not name the identity.
+    pub async fn token_of(
+        &self,
+        resource_id: Option<&str>,
+        resource: &str,
+        now: Timestamp,
+    ) -> Result<AccessToken, ImdsError> {
         let ask = || {
-            let fields = [("api-version", VERSION), ("resource", resource)];
+            let mut fields = vec![("api-version", VERSION), ("resource", resource)];
+            fields.extend(resource_id.map(|id| ("msi_res_id", id)));
             self.request("/metadata/identity/oauth2/token", &fields)
         };
         let first = self.http.send(ask()).await?;
@@ -108,7 +124,11 @@ impl Himds {
             401 => Err(ImdsError::Challenge("it did not accept its own secret")),
             _ if !second.is_success() => Err(refused(&second)),
             _ => {
-                let answer: TokenAnswer = second.json()?;
+                let answer: TokenAnswer = second.secret_json()?;
+                if resource_id.is_some_and(|id| !answer.echoes(id)) {
+                    let detail = "it did not name the user-assigned identity that was asked for; update the Azure Connected Machine agent".to_owned();
+                    return Err(ImdsError::Unusable { service: "himds", detail });
+                }
                 answer
                     .into_token(resource, now)
                     .map_err(|detail| ImdsError::Unusable { service: "himds", detail })
@@ -126,7 +146,7 @@ impl Himds {
         if !reply.is_success() {
             return Err(refused(&reply));
         }
-        ca_keys::read(reply.body()).map_err(|detail| ImdsError::Unusable { service: "himds", detail })
+        parse_ca_keys(reply.body()).map_err(|detail| ImdsError::Unusable { service: "himds", detail })
     }
 }
 
@@ -136,11 +156,15 @@ fn refused(reply: &Reply) -> ImdsError {
         status: reply.status(),
         detail: reply.head(),
         transient: reply.is_transient(),
+        retry_after: reply.retry_after(Timestamp(i64::MAX)),
     }
 }
 
 /// The file that the challenge names: directly in `tokens`, with the suffix `.key`.
-fn challenge_file(header: Option<&str>, tokens: &Path) -> Result<PathBuf, ImdsError> {
+///
+/// # Errors
+/// [`ImdsError::Challenge`] for any other file, and for a header that names none.
+pub fn challenge_file(header: Option<&str>, tokens: &Path) -> Result<PathBuf, ImdsError> {
     let header = header.ok_or(ImdsError::Challenge("no WWW-Authenticate header"))?;
     let named =
         header.trim().strip_prefix("Basic realm=").ok_or(ImdsError::Challenge("not a Basic realm"))?;

@@ -10,7 +10,7 @@ use nightlatch_model::{Guid, Timestamp};
 use serde::Deserialize;
 
 use super::ImdsError;
-use super::ca_keys::{self, CaKey};
+use super::ca_keys::{CaKey, parse_ca_keys};
 use super::token::{AccessToken, TokenAnswer};
 use crate::entra::http::{Http, HttpError, Reply, Request, with_query};
 
@@ -64,7 +64,8 @@ impl Instance {
     }
 
     /// An empty text means "not known" in IMDS' answers.
-    pub(super) fn without_empty(mut self) -> Self {
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
         for field in [
             &mut self.resource_id,
             &mut self.subscription_id,
@@ -80,6 +81,19 @@ impl Instance {
         }
         self
     }
+}
+
+/// Which managed identity of the machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ManagedId {
+    /// The system-assigned one, or the only one.
+    Only,
+    /// By its client id.
+    Client(Guid),
+    /// By its object id.
+    Object(Guid),
+    /// A user-assigned one by its ARM id.
+    Resource(String),
 }
 
 /// The metadata service of an Azure VM.
@@ -133,14 +147,39 @@ impl Imds {
         client_id: Option<Guid>,
         now: Timestamp,
     ) -> Result<AccessToken, ImdsError> {
+        let which = client_id.map_or(ManagedId::Only, ManagedId::Client);
+        self.token_of(&which, resource, now).await
+    }
+
+    /// A token of the managed identity that `which` names, for exactly `resource`.
+    ///
+    /// # Errors
+    /// When IMDS does not answer or refuses, or gives the token of another identity.
+    pub async fn token_of(
+        &self,
+        which: &ManagedId,
+        resource: &str,
+        now: Timestamp,
+    ) -> Result<AccessToken, ImdsError> {
         let mut fields = vec![("api-version", TOKEN_VERSION), ("resource", resource)];
-        let client = client_id.map(|id| id.to_string());
-        if let Some(client) = &client {
-            fields.push(("client_id", client));
+        let named = match which {
+            ManagedId::Only => None,
+            ManagedId::Client(id) => Some(("client_id", id.to_string())),
+            ManagedId::Object(id) => Some(("object_id", id.to_string())),
+            ManagedId::Resource(id) => Some(("msi_res_id", id.clone())),
+        };
+        if let Some((name, value)) = &named {
+            fields.push((name, value));
         }
         let reply = self.ask("/metadata/identity/oauth2/token", &fields).await?;
-        let answer: TokenAnswer = reply.json()?;
-        answer.into_token(resource, now).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
+        let answer: TokenAnswer = reply.secret_json()?;
+        let unusable = |detail: String| ImdsError::Unusable { service: "IMDS", detail };
+        if let ManagedId::Client(id) = which
+            && answer.is_of_another(&id.to_string())
+        {
+            return Err(unusable("its token is of another identity than was asked for".to_owned()));
+        }
+        answer.into_token(resource, now).map_err(unusable)
     }
 
     /// The keys that sign Entra's SSH certificates.
@@ -149,7 +188,7 @@ impl Imds {
     /// When IMDS does not answer, refuses, or names no key that can be used.
     pub async fn ca_keys(&self) -> Result<Vec<CaKey>, ImdsError> {
         let reply = self.ask("/metadata/login/ca_keys", &[("api-version", CA_KEYS_VERSION)]).await?;
-        ca_keys::read(reply.body()).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
+        parse_ca_keys(reply.body()).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
     }
 }
 
@@ -157,12 +196,16 @@ fn refused(reply: &Reply) -> ImdsError {
     if reply.status() == 400 && contains(reply.body(), b"Multiple user assigned identities") {
         return ImdsError::ManyIdentities;
     }
+    if reply.status() == 400 && contains(reply.body(), b"Identity not found") {
+        return ImdsError::NoIdentity("IMDS: Identity not found".to_owned());
+    }
     ImdsError::Refused {
         service: "IMDS",
         status: reply.status(),
         detail: reply.head(),
         // 404 too: the identity endpoint answers it while the machine's identities are being changed.
         transient: reply.is_transient() || matches!(reply.status(), 404 | GONE),
+        retry_after: reply.retry_after(Timestamp(i64::MAX)),
     }
 }
 
@@ -207,6 +250,17 @@ mod tests {
             server.seen()[0].line,
             "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fauthorization.azure.net&client_id=8d6e7a10-0000-4000-8000-000000000001 HTTP/1.1"
         );
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_read_is_not_repeated() {
+        let body = r#"{"access_token":"s3cret","expires_in":[]}"#;
+        let server = Server::start(vec![Answer::new(200, body), Answer::new(200, "\"s3cret\"")]).await;
+        let imds = Imds::at(&server.url("")).unwrap();
+        for _ in 0..2 {
+            let said = imds.identity_token("r", None, NOW).await.map(|_| ()).unwrap_err().to_string();
+            assert!(said.contains("line 1") && !said.contains("s3cret"), "{said}");
+        }
     }
 
     #[tokio::test]

@@ -13,11 +13,12 @@ mod instance;
 mod token;
 
 pub use azure_json::{AZURE_JSON, AzureJson, AzureJsonError, MAX_AZURE_JSON_BYTES};
-pub use ca_keys::{CaKey, MAX_CA_KEYS};
-pub use himds::{HIMDS_BASE, HIMDS_TOKENS, Himds, MAX_CHALLENGE_BYTES};
-pub use instance::{IMDS_BASE, Imds, Instance};
-pub(crate) use token::TokenAnswer;
-pub use token::{AccessToken, MAX_TOKEN_LIFE};
+pub use ca_keys::{CaKey, MAX_CA_KEYS, parse_ca_keys};
+pub use himds::{HIMDS_BASE, HIMDS_TOKENS, Himds, MAX_CHALLENGE_BYTES, challenge_file};
+pub use instance::{IMDS_BASE, Imds, Instance, ManagedId};
+pub use token::{AccessToken, MAX_TOKEN_LIFE, TokenAnswer};
+
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -40,7 +41,14 @@ pub enum ImdsError {
         detail: String,
         /// Whether the same question may work in a moment.
         transient: bool,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
     },
+    /// The VM has no such identity, or none at all; a new one takes a moment to be known.
+    #[error(
+        "this machine has no such managed identity ({0}): assign it to the machine, or check which one is named"
+    )]
+    NoIdentity(String),
     /// The VM has several managed identities and the question named none.
     #[error(
         "this machine has several managed identities: name one (on AKS, userAssignedIdentityID of azure.json)"
@@ -70,6 +78,7 @@ impl ImdsError {
             Self::Http(error) => error.is_transient(),
             Self::Refused { transient, .. } => *transient,
             Self::ManyIdentities
+            | Self::NoIdentity(_)
             | Self::Challenge(_)
             | Self::ChallengeUnreadable(_)
             | Self::Unusable { .. } => false,

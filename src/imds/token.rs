@@ -2,7 +2,9 @@
 //!
 //! Numbers may come as numbers or as strings: IMDS and the v1 endpoint quote them, v2 does not.
 
-use nightlatch_model::{Secret, Timestamp};
+use std::time::Duration;
+
+use nightlatch_model::{Guid, Secret, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 
 /// The longest life that an answer is believed for, in seconds: managed identities and tokens with
@@ -16,13 +18,22 @@ const MAX_TOKEN_BYTES: usize = 64 * 1024;
 pub struct AccessToken {
     token: Secret,
     expires: Timestamp,
+    refresh_in: Option<Duration>,
+    client_id: Option<String>,
 }
 
 impl AccessToken {
     /// The token with its end.
     #[must_use]
     pub const fn new(token: Secret, expires: Timestamp) -> Self {
-        Self { token, expires }
+        Self { token, expires, refresh_in: None, client_id: None }
+    }
+
+    /// The token for who hands it on, with the advice when to ask again and the client id that the
+    /// service named.
+    #[must_use]
+    pub fn into_parts(self) -> (Secret, Timestamp, Option<Duration>, Option<String>) {
+        (self.token, self.expires, self.refresh_in, self.client_id)
     }
 
     /// The token itself, for an `Authorization` header.
@@ -40,19 +51,38 @@ impl AccessToken {
 
 /// The answer of a token endpoint.
 #[derive(Deserialize)]
-pub(crate) struct TokenAnswer {
+pub struct TokenAnswer {
     access_token: String,
     token_type: Option<String>,
     #[serde(default, deserialize_with = "whole")]
     expires_in: Option<i64>,
     #[serde(default, deserialize_with = "whole")]
     expires_on: Option<i64>,
+    #[serde(default, deserialize_with = "whole")]
+    refresh_in: Option<i64>,
     resource: Option<String>,
+    client_id: Option<String>,
+    msi_res_id: Option<String>,
+    mi_res_id: Option<String>,
 }
 
 impl TokenAnswer {
+    /// Whether the answer names this user-assigned identity by its ARM id.
+    pub(crate) fn echoes(&self, resource_id: &str) -> bool {
+        let same = |id: &Option<String>| id.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(resource_id));
+        same(&self.msi_res_id) || same(&self.mi_res_id)
+    }
+
+    /// Whether the answer names another client than this one.
+    pub(crate) fn is_of_another(&self, client_id: &str) -> bool {
+        self.client_id.as_ref().is_some_and(|id| !id.eq_ignore_ascii_case(client_id))
+    }
+
     /// The token, if the answer is one that was asked for.
-    pub(crate) fn into_token(self, resource: &str, now: Timestamp) -> Result<AccessToken, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it; never the token.
+    pub fn into_token(self, resource: &str, now: Timestamp) -> Result<AccessToken, String> {
         let plain = !self.access_token.is_empty()
             && self.access_token.len() <= MAX_TOKEN_BYTES
             && self.access_token.bytes().all(|b| b.is_ascii_graphic());
@@ -75,7 +105,14 @@ impl TokenAnswer {
         if life <= 0 {
             return Err("its token has ended already; compare the clocks".to_owned());
         }
-        Ok(AccessToken::new(token, now.plus(life.min(MAX_TOKEN_LIFE))))
+        let life = life.min(MAX_TOKEN_LIFE);
+        let refresh_in = self.refresh_in.filter(|at| (1..life).contains(at));
+        Ok(AccessToken {
+            token,
+            expires: now.plus(life),
+            refresh_in: refresh_in.and_then(|at| u64::try_from(at).ok()).map(Duration::from_secs),
+            client_id: self.client_id.filter(|id| id.parse::<Guid>().is_ok()),
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 //! The input comes from a stranger who has proven nothing. So: no network, no role, no write, a
 //! bounded amount of work, and an answer that is not a login. PAM account decides later.
 
+use std::sync::Arc;
+
 use nightlatch_model::{Civil, LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{Outcome, Step};
 use nightlatch_sshcert::{CertError, CertKind, Certificate, KeyType};
@@ -70,7 +72,7 @@ pub struct Admitted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
     /// Every rule in order; those after the first failure are skipped.
-    pub steps: Vec<Step>,
+    pub steps: Arc<[Step]>,
     /// Admitted, or the first rule that failed.
     pub result: Result<Box<Admitted>, Reason>,
 }
@@ -130,7 +132,7 @@ pub struct Offered<'a> {
 pub fn admit(offered: Offered<'_>, rules: &AdmitRules, known: Known<'_>, now: Timestamp) -> Admission {
     let mut trail = Trail(Vec::with_capacity(RULES.len()));
     let result = walk(&mut trail, offered, rules, known, now).map(Box::new);
-    Admission { steps: trail.finish(), result }
+    Admission { steps: trail.finish().into(), result }
 }
 
 fn walk(

@@ -176,6 +176,7 @@ fn past_bug_row_38_what_was_taken_back_is_refused() {
     for (line, reason) in [
         (format!("ca {ca}"), Reason::CaRevoked),
         (format!("key {holder}"), Reason::CertRevoked),
+        (format!("key   {holder} alice@laptop (ED25519)"), Reason::CertRevoked),
         ("serial 77".to_owned(), Reason::CertRevoked),
         ("key-id stolen laptop".to_owned(), Reason::CertRevoked),
     ] {
@@ -185,7 +186,14 @@ fn past_bug_row_38_what_was_taken_back_is_refused() {
         builder.key_id = b"stolen laptop".to_vec();
         assert_eq!(rig.reason(&builder), reason, "{line}");
     }
-    assert_eq!(Revocations::parse("ca SHA256:x\nnonsense\n"), Err(2));
+    assert_eq!(Revocations::parse("serial 1\nnonsense\n"), Err(2));
+    // Cut short, or of another hash: it would match nothing.
+    let short = ca.get(..ca.len() - 1).unwrap();
+    for line in
+        [format!("ca {short}"), format!("ca {ca}="), format!("key {holder}#lost"), "ca SHA256:".into()]
+    {
+        assert_eq!(Revocations::parse(&line), Err(1), "{line}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! nothing or are decided make way, and no row that waits for its decision is ever evicted for a stranger.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_model::Reason;
@@ -40,7 +41,7 @@ pub struct LastCall {
     /// The correlation id that all calls of this connection share.
     pub correlation: String,
     /// Every rule of the last admission, for the record of the decision.
-    pub steps: Vec<Step>,
+    pub steps: Arc<[Step]>,
     /// Why the last certificate was refused, if one was.
     pub refused: Option<Reason>,
     calls: u32,
@@ -65,7 +66,7 @@ pub struct Call {
     /// What came of it.
     pub result: Result<Box<Admitted>, Reason>,
     /// Every rule that was looked at.
-    pub steps: Vec<Step>,
+    pub steps: Arc<[Step]>,
     /// The id of the connection.
     pub correlation: String,
 }
@@ -196,7 +197,7 @@ mod tests {
             user: "a@b.c".into(),
             held_uid: 7,
             result: Err(why),
-            steps: vec![],
+            steps: Arc::default(),
             correlation: "id".into(),
         };
         monitors.record(monitor, call, Duration::from_secs(boot))
@@ -242,7 +243,7 @@ mod tests {
             user: user.into(),
             held_uid: 7,
             result: Ok(Box::new(admitted)),
-            steps: vec![],
+            steps: Arc::default(),
             correlation: "id".into(),
         };
         monitors.record(monitor, call, Duration::from_secs(boot))

@@ -154,7 +154,8 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Reads lines `ca SHA256:…`, `key SHA256:…`, `serial N`, `key-id TEXT`; `#` begins a comment.
+    /// Reads lines `ca SHA256:…`, `key SHA256:…`, `serial N`, `key-id TEXT`; `#` begins a comment line.
+    /// After a fingerprint there may be more words, as `ssh-keygen -l` prints them.
     ///
     /// # Errors
     /// The number of the first line that is none of these.
@@ -168,7 +169,8 @@ impl Revocations {
             let (word, value) = line.split_once(' ').ok_or(at + 1)?;
             let value = value.trim();
             match word {
-                "ca" | "key" if value.starts_with("SHA256:") => revoked.keys.insert(value.to_owned()),
+                // Another text would be taken and match nothing: the key would stay believed.
+                "ca" | "key" => revoked.keys.insert(fingerprint(value).ok_or(at + 1)?.to_owned()),
                 "serial" => revoked.serials.insert(value.parse().map_err(|_| at + 1)?),
                 "key-id" if !value.is_empty() => revoked.key_ids.insert(value.to_owned()),
                 _ => return Err(at + 1),
@@ -184,6 +186,14 @@ impl Revocations {
             || self.key_ids.contains(&certificate.key_id())
             || self.keys.contains(&certificate.subject_key().fingerprint())
     }
+}
+
+/// The fingerprint that a value begins with, if it has the form of one: 32 bytes in base64 without padding.
+fn fingerprint(value: &str) -> Option<&str> {
+    let mark = value.split_whitespace().next()?;
+    let digest = mark.strip_prefix("SHA256:")?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    (digest.len() == 43 && digest.bytes().all(plain)).then_some(mark)
 }
 
 /// Reads a file of CA keys: one OpenSSH public key a line, `#` comments.

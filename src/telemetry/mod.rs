@@ -6,6 +6,8 @@
 
 mod journal;
 mod recorder;
+mod service_time;
 
 pub use journal::{log_chain, start_logging};
 pub use recorder::{Outcome, Record, Recorder, StepRecord, message_id};
+pub use service_time::{SERVICE_TIMES_KEPT, ServiceTime, ServiceTimes};

@@ -92,7 +92,7 @@ impl Answerer {
         if message.trim_ascii_start().first() != Some(&b'{') {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let call: Call = serde_json::from_slice(message)?;
+        let call: Call = serde_json::from_slice(message).map_err(|_| io::ErrorKind::InvalidData)?;
         // A call that wants no answer changes nothing here either.
         if call.oneway == Some(true) {
             return Ok(());

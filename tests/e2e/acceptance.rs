@@ -3,10 +3,16 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
 
+use std::sync::{Mutex, PoisonError};
+
+use nightlatch_emulator::world;
 use nightlatch_model::{UID_HIGH, UID_LOW};
 use nightlatch_world::{LocalCa, Person, wait_until};
+use serde_json::{Value, json};
 
+use crate::cloud::stage;
 use crate::site::{SOON, Site, counted, oid_of, site, text};
+use crate::tenant::Cluster;
 
 /// The runs of the hook for a name: (key type, monitor).
 fn calls(site: &Site, name: &str) -> Vec<(String, String)> {
@@ -164,6 +170,133 @@ fn acceptance_03_12_a_captured_certificate_binds_nothing_and_opens_nothing() {
     assert!(!is_locked(site, name));
     let book = String::from_utf8(site.node.read_file("/var/lib/nightlatch/accounts.json").unwrap()).unwrap();
     assert!(book.contains(&oid_of(name)));
+}
+
+/// Reads what the kernel shows of all processes, again and again until standard input ends; prints what
+/// was not seen before (kind, hex).
+const WATCHER: &str = r"
+import os, sys, threading
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+seen = set()
+while not over.is_set():
+    for pid in os.listdir('/proc'):
+        if not pid.isdigit():
+            continue
+        for kind in ('cmdline', 'environ'):
+            try:
+                with open(f'/proc/{pid}/{kind}', 'rb') as file:
+                    text = file.read()
+            except OSError:
+                continue
+            if text and (kind, text) not in seen:
+                seen.add((kind, text))
+                print(kind, text.hex(), flush=True)
+";
+/// Rounds of logins after which the watcher must have met everybody's certificate.
+const ROUNDS: usize = 40;
+
+/// Whatever is a secret of these people, of the daemon or of the tenant, as text.
+fn secrets(cluster: &Cluster, people: &[Person]) -> Vec<String> {
+    let tenant = &cluster.tenant;
+    let users: Value = serde_json::from_slice(&std::fs::read(tenant.file("users.json")).unwrap()).unwrap();
+    let refresh = users.as_array().unwrap().iter().filter_map(|user| user["refresh_token"].as_str());
+    let mut all: Vec<String> = refresh.map(str::to_owned).collect();
+    assert!(!all.is_empty(), "{users}");
+    all.extend([world::CI_PIPELINE_SECRET, world::NODE_APP_SECRET].map(str::to_owned));
+    for person in people {
+        // The primes stand at the end; the public half, which stands before, is in the certificate.
+        let key = std::fs::read_to_string(person.key_path()).unwrap();
+        let lines: Vec<&str> = key.lines().filter(|line| line.len() == 70).collect();
+        all.extend(lines.iter().rev().take(6).map(|line| (*line).to_owned()));
+    }
+    // The tokens that the daemon really sent.
+    let asked = tenant.control("GET", "requests?service=pdp", &json!({})).unwrap();
+    let sent: Vec<&str> = asked
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|request| request["headers"]["authorization"].as_str()?.strip_prefix("Bearer "))
+        .collect();
+    assert!(!sent.is_empty(), "{asked}");
+    all.extend(sent.into_iter().map(str::to_owned));
+    all
+}
+
+/// A service user who watches every command line and environment while people log in collects their
+/// certificates at most, which are public; and with those nobody logs in.
+#[test]
+fn acceptance_12_who_watches_all_processes_learns_nothing_to_use() {
+    let cluster = stage();
+    let names = [world::ALICE.upn, world::ADELE.upn, world::CI_PIPELINE.oid];
+    let people = [cluster.person(names[0]), cluster.person(names[1]), Person::new(&cluster.image).unwrap()];
+    cluster.tenant.sign_in_app(&people[2], world::CI_PIPELINE_APP, world::CI_PIPELINE_SECRET).unwrap();
+    let certificates = people.each_ref().map(|person| {
+        let line = std::fs::read_to_string(person.certificate_path()).unwrap();
+        line.split_once(' ').unwrap().1.to_owned()
+    });
+
+    let words = ["runuser", "-u", "nobody", "--", "python3", "-c", WATCHER];
+    let mut watcher =
+        cluster.node.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watcher.stdout.take().unwrap()).lines();
+    let seen: Mutex<Vec<(String, String)>> = Mutex::default();
+    let seen = || seen.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        // Ends the watcher, also when a login below fails.
+        let lifeline = watcher.stdin.take();
+        scope.spawn(|| {
+            for line in lines.map_while(Result::ok) {
+                let (kind, hex) = line.split_once(' ').unwrap();
+                let bytes: Vec<u8> = (0..hex.len() / 2)
+                    .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+                    .collect();
+                seen().push((kind.to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
+            }
+        });
+        wait_until("the watcher's first words", SOON, || !seen().is_empty()).unwrap();
+        for round in 0..ROUNDS {
+            for (person, name) in people.iter().zip(names) {
+                let login = cluster.ssh(person, name, &["sudo -n id -u; env"]);
+                assert!(login.stdout.contains(name), "{login:?}\n{}", cluster.journal());
+            }
+            let met = |certificate: &String| seen().iter().any(|(_, text)| text.contains(certificate));
+            if round > 3 && certificates.iter().all(met) {
+                break;
+            }
+        }
+        drop(lifeline);
+    });
+    watcher.wait().unwrap();
+
+    let seen = seen();
+    let met = |part: &str| seen.iter().filter(|(_, text)| text.contains(part)).count();
+    assert!(certificates.iter().all(|certificate| met(certificate) > 0), "one was never met: {seen:?}");
+    assert!(met("sshd") > 0 && met("sudo") > 0, "{seen:?}");
+    assert!(seen.iter().any(|(kind, text)| kind == "environ" && text.contains("PATH=")), "{seen:?}");
+    for secret in secrets(&cluster, &people) {
+        assert!(secret.len() > 8 && met(&secret) == 0, "{secret}");
+    }
+    for (kind, text) in seen.iter() {
+        // A token of any kind that we do not know: certificates are base64 and may hold any letters.
+        let rest = certificates.iter().fold(text.clone(), |text, known| text.replace(known, ""));
+        for sign in ["eyJ", "PRIVATE KEY", "Bearer", "refresh_token", "client_secret", "password="] {
+            assert!(!rest.contains(sign), "{sign} in a {kind}: {rest}");
+        }
+        // And no other certificate or key than those of the people.
+        assert!(!rest.contains("AAAAB3NzaC1yc2E") && !rest.contains("-cert-v01@openssh.com AAAA"), "{rest}");
+    }
+    drop(seen);
+
+    // Whoever holds the certificate but not the key stays outside, under each of the names.
+    for (name, certificate) in names.iter().zip(&certificates) {
+        let thief = Person::new(&cluster.image).unwrap();
+        thief.take_certificate(&format!("ssh-rsa-cert-v01@openssh.com {certificate}")).unwrap();
+        for name in names.iter().filter(|other| *other == name).chain(&["root"]) {
+            let login = cluster.ssh(&thief, name, &["id"]);
+            assert!(login.is_refused() && login.stdout.is_empty(), "{login:?}");
+        }
+    }
 }
 
 /// What pam_unix would say of the account.

@@ -27,3 +27,4 @@ mod review;
 mod site;
 mod storms;
 mod tenant;
+mod traced;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use reqwest::Url;
 use thiserror::Error;
 
+mod pinned;
 mod reply;
 mod request;
 #[cfg(test)]

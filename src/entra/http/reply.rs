@@ -24,6 +24,19 @@ impl Reply {
         self.status
     }
 
+    /// The host that was asked.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether this is a page for people: a service that speaks JSON did not write it.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        let html = self.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+        html || self.body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<')
+    }
+
     /// The body, capped.
     #[must_use]
     pub fn body(&self) -> &[u8] {
@@ -57,7 +70,21 @@ impl Reply {
             host: self.host.clone(),
             status: self.status,
             head: self.head(),
-            detail: e.to_string(),
+            // It may quote a text of the body, however long.
+            detail: printable(e.to_string().as_bytes()),
+        })
+    }
+
+    /// The body as JSON that holds a secret: an error names a place in it and repeats nothing.
+    ///
+    /// # Errors
+    /// [`HttpError::NotUnderstood`] without the beginning of the body.
+    pub fn secret_json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
+        serde_json::from_slice(&self.body).map_err(|e| HttpError::NotUnderstood {
+            host: self.host.clone(),
+            status: self.status,
+            head: "(not shown)".to_owned(),
+            detail: format!("line {}, column {}", e.line(), e.column()),
         })
     }
 

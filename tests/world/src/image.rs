@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::run::{WorldError, find_program, output, succeed, target_folder};
 
 /// What a node needs: an init, a login stack, and what stories use inside it.
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 17] = [
     "systemd",
     "systemd-sysv",
     "systemd-container",
@@ -28,6 +28,7 @@ const PACKAGES: [&str; 16] = [
     "python3",
     "iproute2",
     "procps",
+    "strace",
 ];
 
 const IMAGE_SCRIPT: &str = include_str!("node/image.sh");

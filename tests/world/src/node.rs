@@ -21,6 +21,8 @@ const ROOT_SCRIPT: &str = include_str!("node/root.sh");
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// How long the keeper may take to remove a node.
 const TEARDOWN_LIMIT: Duration = Duration::from_secs(20);
+/// How long nsenter may take to notice that the program it started was killed.
+const CHILD_LIMIT: Duration = Duration::from_secs(5);
 /// Where the instance metadata service answers on Azure.
 const METADATA_ADDRESS: &str = "169.254.169.254/32";
 
@@ -333,8 +335,14 @@ impl Drop for InNetwork {
                 );
             }
         }
-        drop(self.child.kill());
-        drop(self.child.wait());
+        // nsenter collects its child and ends. Ended before that, it would leave a zombie to the host's pid 1,
+        // and one that collects nothing, as in many containers, would keep the node from ending.
+        let child = &mut self.child;
+        let ended = wait_until("nsenter", CHILD_LIMIT, || child.try_wait().is_ok_and(|end| end.is_some()));
+        if ended.is_err() {
+            drop(child.kill());
+            drop(child.wait());
+        }
     }
 }
 

@@ -1,8 +1,4 @@
-//! The fuzz targets over seeded input: valid samples, the samples with bytes changed, and noise.
-//! It keeps them compiled and true where libFuzzer is not at hand; it does not replace a fuzzer.
-//! Each test also asserts that enough samples got past the first check.
-
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+//! What strangers send: certificates, frames, the line for sshd, login names.
 
 use nightlatch_fuzz::{admit_line, name_parse, sshcert_parse, wire_decode};
 use nightlatch_model::LoginName;
@@ -11,53 +7,7 @@ use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
 use nightlatch_wire::line::is_admit_line;
 use nightlatch_wire::{Account, Auth, Message, Offer, Parent};
 
-/// SplitMix64: the same seed, the same input.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-}
-
-/// Runs `target` over `rounds` inputs made from the samples; returns how often `valid` held for a
-/// changed one.
-fn run(samples: &[Vec<u8>], rounds: usize, target: fn(&[u8]), valid: fn(&[u8]) -> bool) -> usize {
-    let mut random = Random(1);
-    for sample in samples {
-        assert!(valid(sample), "{}", sample.escape_ascii());
-        target(sample);
-    }
-    let mut hits = 0;
-    for round in 0..rounds {
-        let mut data = samples[round % samples.len()].clone();
-        if round % 10 == 9 {
-            let length = random.below(300);
-            data = (0..length).map(|_| random.next() as u8).collect();
-        }
-        for _ in 0..1 + random.below(3) {
-            let at = random.below(data.len());
-            match random.below(5) {
-                0 => data.insert(at, random.next() as u8),
-                1 if !data.is_empty() => drop(data.remove(at)),
-                2 => data.truncate(random.below(data.len() + 1).max(data.len() / 2)),
-                _ if !data.is_empty() => data[at] = data[at].wrapping_add(random.next() as u8 % 3),
-                _ => {}
-            }
-        }
-        target(&data);
-        hits += usize::from(valid(&data));
-    }
-    hits
-}
+use super::run;
 
 #[test]
 fn certificates() {

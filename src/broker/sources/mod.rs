@@ -1,0 +1,197 @@
+//! Where the broker's tokens come from: each configured identity with the one way to its tokens.
+//!
+//! Nothing here keeps a token or runs a program; a question goes out, an answer comes back, and who
+//! called decides about the next one. The person's identity belongs to another source and is handed on.
+
+mod application;
+mod files;
+mod gate;
+mod machine;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nightlatch_model::Secret;
+use nightlatch_tokens::{
+    Claims, Failure, FailureClass, IdentityTable, PERSON, PopAsk, Purpose, Resource, Token, TokenKey,
+};
+
+pub use gate::{APART, AT_ONCE, Gate};
+pub use settings::{Application, IdentitySettings, Proof, SettingsError, TokenProxy, Way};
+
+use self::application::{KnownApplication, random_guid};
+use self::machine::{Machine, Pace};
+use super::{Fetching, Source};
+use crate::clock::Clock;
+use crate::entra::http::Http;
+use crate::entra::oauth::pop::{PopKey, SignedRequest};
+use crate::imds::{Himds, Imds, ManagedId};
+
+/// The ways out of the node.
+pub struct Reach {
+    /// To Entra.
+    pub http: Http,
+    /// To the instance metadata service.
+    pub imds: Imds,
+    /// To the Arc agent.
+    pub himds: Himds,
+}
+
+enum Known {
+    Managed(ManagedId),
+    Arc(Option<String>),
+    Application(KnownApplication),
+    OnBehalfOf(KnownApplication),
+}
+
+/// All identities but the people's.
+pub struct Sources {
+    table: IdentityTable,
+    known: HashMap<Arc<str>, Known>,
+    http: Http,
+    machine: Machine,
+    person: Option<Arc<dyn Source>>,
+    clock: Clock,
+}
+
+impl Sources {
+    /// The sources of these identities. `person` answers for whoever signed in.
+    #[must_use]
+    pub fn new(
+        settings: Vec<IdentitySettings>,
+        reach: Reach,
+        person: Option<Arc<dyn Source>>,
+        clock: Clock,
+    ) -> Self {
+        let Reach { http, imds, himds } = reach;
+        let table = IdentityTable::new(settings.iter().map(IdentitySettings::info).collect());
+        let known = settings.into_iter().map(|one| {
+            let known = match one.way {
+                Way::Managed(which) => Known::Managed(which),
+                Way::Arc(resource_id) => Known::Arc(resource_id),
+                Way::Application(application) => Known::Application(KnownApplication::new(application)),
+                Way::OnBehalfOf(application) => Known::OnBehalfOf(KnownApplication::new(application)),
+            };
+            (one.name, known)
+        });
+        let machine = Machine { imds, himds, gate: Gate::new(), pace: Pace::DOCUMENTED };
+        Self { table, known: known.collect(), http, machine, person, clock }
+    }
+
+    /// The identities in the order of the configuration, and the person.
+    #[must_use]
+    pub const fn identities(&self) -> &IdentityTable {
+        &self.table
+    }
+
+    /// The key that tokens of `identity` are bound to; its thumbprint belongs into the token's key.
+    ///
+    /// # Errors
+    /// [`Failure`] for identities that have none.
+    pub async fn pop_key(&self, identity: &str) -> Result<Arc<PopKey>, Failure> {
+        match self.known.get(identity) {
+            Some(Known::Application(application)) => application.pop_key().await,
+            _ => Err(Failure::new(
+                FailureClass::Config,
+                "tokens with proof of possession are for identities with a secret or a certificate only",
+            )),
+        }
+    }
+
+    /// The signed request that `ask` describes, around `token`, which is bound to the identity's key.
+    ///
+    /// # Errors
+    /// As [`Self::pop_key`].
+    pub async fn signed_request(
+        &self,
+        identity: &str,
+        token: &Token,
+        ask: &PopAsk,
+    ) -> Result<Secret, Failure> {
+        let key = self.pop_key(identity).await?;
+        let random = random_guid()?.to_string().replace('-', "");
+        let nonce = ask.nonce().unwrap_or(&random);
+        let request = SignedRequest { token: &token.secret, u: ask.u(), nonce, now: self.clock.now() };
+        key.sign(&request).map_err(|error| Failure::new(FailureClass::Transient, error.to_string()))
+    }
+
+    async fn ask(&self, key: &TokenKey, claims: Option<&Claims>) -> Result<Token, Failure> {
+        if *key.identity == *PERSON {
+            return self.person()?.fetch(key, claims).await;
+        }
+        let known = self.known.get(&key.identity).ok_or_else(|| {
+            Failure::new(
+                FailureClass::Config,
+                "this identity is not configured (any more): see `[[broker.identity]]`",
+            )
+        })?;
+        let plain = key.scopes.is_empty() && key.pop_key.is_none();
+        match known {
+            Known::Managed(_) | Known::Arc(_) if !plain => Err(Failure::new(
+                FailureClass::Config,
+                "a managed identity has neither delegated scopes nor proof of possession: ask for the resource alone",
+            )),
+            Known::Managed(which) => self.machine.managed(which, &key.resource, &self.clock).await,
+            Known::Arc(id) => self.machine.arc(id.as_deref(), &key.resource, &self.clock).await,
+            Known::Application(application) => {
+                application.token(&self.http, key, claims, None, &self.clock).await
+            }
+            Known::OnBehalfOf(application) => {
+                let assertion = self.assertion_for(application, key).await?;
+                application.token(&self.http, key, claims, Some(&assertion), &self.clock).await
+            }
+        }
+    }
+
+    fn person(&self) -> Result<&Arc<dyn Source>, Failure> {
+        self.person.as_ref().ok_or_else(|| {
+            Failure::new(
+                FailureClass::Config,
+                "nobody can sign in on this node: set `broker.sign_in.client_id`",
+            )
+        })
+    }
+
+    /// The signed-in person's token for the application that acts for them. It never leaves this room.
+    async fn assertion_for(&self, application: &KnownApplication, key: &TokenKey) -> Result<Token, Failure> {
+        let Some(owner) = key.owner else {
+            let sentence = "an identity that acts on behalf of a person needs one: run `nightlatch login`";
+            return Err(Failure::new(FailureClass::NeedsUser, sentence));
+        };
+        let resource: Resource = application.settings.client_id.to_string().parse().map_err(|_| {
+            Failure::new(FailureClass::Config, "the client id of this identity is no resource")
+        })?;
+        let key = TokenKey {
+            identity: PERSON.into(),
+            owner: Some(owner),
+            resource,
+            scopes: Vec::new(),
+            cae: false,
+            pop_key: None,
+            purpose: Purpose::Program,
+            on_behalf_of: None,
+        };
+        self.person()?.fetch(&key, None).await
+    }
+}
+
+impl Source for Sources {
+    fn fetch<'a>(&'a self, key: &'a TokenKey, claims: Option<&'a Claims>) -> Fetching<'a> {
+        Box::pin(self.ask(key, claims))
+    }
+
+    fn circuit(&self, key: &TokenKey) -> String {
+        match (self.known.get(&key.identity), &self.person) {
+            (Some(Known::Managed(_)), _) => "imds".to_owned(),
+            (Some(Known::Arc(_)), _) => "himds".to_owned(),
+            (Some(Known::Application(it) | Known::OnBehalfOf(it)), _) => {
+                format!("{} {}", it.settings.login, it.settings.client_id)
+            }
+            (None, Some(person)) if *key.identity == *PERSON => person.circuit(key),
+            (None, _) => format!("unknown {}", key.identity),
+        }
+    }
+}
