@@ -26,6 +26,7 @@ mod kernel;
 #[cfg(test)]
 mod limits_tests;
 pub mod pace;
+pub mod people;
 mod rate;
 pub mod refusal;
 pub mod service;
@@ -37,6 +38,12 @@ pub mod watching;
 
 use std::future::Future;
 use std::pin::Pin;
+
+pub use audit::Audit;
+pub use door::Slots;
+pub use refusal::{Refusal, RefusalKind};
+pub use service::{Broker, Parts, PopSigner};
+pub use sign_in::{LoginWish, Progress, SignIn, SignInStep, SignInSteps, SignedIn};
 
 use nightlatch_tokens::{Claims, Failure, Token, TokenKey};
 
