@@ -140,6 +140,7 @@ fn run(
     };
     let person = people.clone().map(|people| Arc::new(people) as Arc<dyn Source>);
     let sources = Arc::new(Sources::new(identities(settings)?, reach, person, clock.clone()));
+    let warm = Arc::clone(&sources);
     let table = sources.identities().clone();
     let names: Vec<String> = table.iter().map(|identity| identity.name.to_string()).collect();
     let cache =
@@ -162,6 +163,8 @@ fn run(
         people: people.map(|people| Arc::new(SignIns::new(people)) as _),
         pop: Some(sources as _),
     }));
+    // The first use makes the key, which takes a tenth of a second: not on a thread that answers.
+    tokio::task::spawn_blocking(move || drop(warm.pop_thumbprint()));
     let files = PolicyFiles::new(settings.policy_dir(), table);
     tokio::spawn(files.keep_fresh(Arc::clone(&broker), health.clone()));
     serve(settings.broker().loopback, state, doors, &broker, health)?;
@@ -213,8 +216,7 @@ fn serve(
         tokio::spawn(http::serve(adopt(listener)?, Arc::clone(broker), Arc::clone(&slots)));
     }
     let Some(address) = loopback else { return Ok(()) };
-    let key =
-        identity_header::boot_key(state).map_err(|cause| BrokerError::Os("keep its header key", cause))?;
+    let key = identity_header::boot_key(state).map_err(|cause| BrokerError::Part(cause.to_string()))?;
     let (broker, health) = (Arc::clone(broker), health.clone());
     tokio::spawn(async move {
         match TcpListener::bind(address).await {

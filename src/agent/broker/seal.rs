@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::store::{Found, Places, RealDisk, SealKind, Sealed, read_capped};
+use crate::store::sealed::{Found, Places, SealKind, Sealed};
+use crate::store::{RealDisk, read_capped};
 
 /// The credential's name in the unit.
 const CREDENTIAL: &str = "nightlatch-seal";

@@ -24,7 +24,7 @@ pub use settings::{Application, IdentitySettings, Proof, SettingsError, TokenPro
 
 use self::application::{KnownApplication, random_guid};
 use self::machine::{Machine, Pace};
-use super::{Fetching, Source};
+use super::{Fetching, PopSigner, Source};
 use crate::clock::Clock;
 use crate::entra::http::Http;
 use crate::entra::oauth::pop::{LazyPopKey, PopError, SignedRequest};
@@ -189,6 +189,16 @@ impl Sources {
 
 fn unbound(error: &PopError) -> Failure {
     Failure::new(FailureClass::Transient, error.to_string())
+}
+
+impl PopSigner for Sources {
+    fn thumbprint(&self) -> String {
+        self.pop_thumbprint()
+    }
+
+    fn sign(&self, token: &Token, pop: &PopAsk, now: Timestamp) -> Result<Secret, Failure> {
+        self.signed_request(token, pop, now)
+    }
 }
 
 impl Source for Sources {
