@@ -63,17 +63,28 @@ impl Broker {
                 identity: None,
                 seconds_left: None,
             },
-            Decision::Permit(grant) => Explanation {
-                allowed: true,
-                sentence: format!(
-                    "the rule `{}` allows it with the identity `{}`",
-                    grant.rule, grant.identity
-                ),
-                word: "",
-                seconds_left: self.seconds_left(&self.key_of(caller, ask, &grant, None)),
-                rule: grant.rule,
-                trace,
-                identity: Some(grant.identity),
+            Decision::Permit(grant) => match self.key_of(caller, ask, &grant) {
+                Ok(key) => Explanation {
+                    allowed: true,
+                    sentence: format!(
+                        "the rule `{}` allows it with the identity `{}`",
+                        grant.rule, grant.identity
+                    ),
+                    word: "",
+                    rule: grant.rule,
+                    trace,
+                    identity: Some(grant.identity),
+                    seconds_left: self.seconds_left(&key),
+                },
+                Err(refused) => Explanation {
+                    allowed: false,
+                    rule: grant.rule,
+                    word: refused.refusal.word,
+                    sentence: refused.refusal.sentence,
+                    trace,
+                    identity: Some(grant.identity),
+                    seconds_left: None,
+                },
             },
         }
     }

@@ -4,7 +4,6 @@
 //! asked before anything else and once more when it changed while the source was waited for. Nothing leaves
 //! without its event, and no refusal holds a token.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,7 @@ use nightlatch_model::{Secret, Timestamp};
 use nightlatch_tokens::lease::Need;
 use nightlatch_tokens::policy::{Decision, Denied, Grant, Policy};
 use nightlatch_tokens::{
-    Ask, Caller, Failure, FailureClass, IdentityInfo, IdentityKind, IdentityTable, PopAsk, Token, TokenKey,
-    TokenType,
+    Ask, Caller, Failure, IdentityInfo, IdentityKind, IdentityTable, PopAsk, Token, TokenKey, TokenType,
 };
 use tokio::sync::watch;
 
@@ -22,7 +20,6 @@ use super::cache::{Cache, Served};
 use super::rate::Buckets;
 use super::refusal::{Refusal, RefusalKind};
 use super::sign_in::SignIn;
-use super::sources::Sources;
 use crate::clock::Clock;
 
 /// The longest that an answer waits for the source.
@@ -30,25 +27,15 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// When to ask again after the source was waited for in vain.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What a step with a key for proofs of possession resolves to.
-pub type PopStep<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
-
-/// The keys that proof-of-possession tokens are bound to, one for each identity; none ever leaves.
+/// The key that proof-of-possession tokens are bound to; it never leaves.
 pub trait PopSigner: Send + Sync {
-    /// The RFC 7638 thumbprint of the key of `identity`.
-    fn thumbprint<'a>(&'a self, identity: &'a str) -> PopStep<'a, String>;
-    /// A signed HTTP request around `token`, which is bound to the key of `identity`.
-    fn sign<'a>(&'a self, identity: &'a str, token: &'a Token, pop: &'a PopAsk) -> PopStep<'a, Secret>;
-}
-
-impl PopSigner for Sources {
-    fn thumbprint<'a>(&'a self, identity: &'a str) -> PopStep<'a, String> {
-        Box::pin(async move { Ok(self.pop_key(identity).await?.kid().to_owned()) })
-    }
-
-    fn sign<'a>(&'a self, identity: &'a str, token: &'a Token, pop: &'a PopAsk) -> PopStep<'a, Secret> {
-        Box::pin(self.signed_request(identity, token, pop))
-    }
+    /// The RFC 7638 thumbprint.
+    fn thumbprint(&self) -> String;
+    /// A signed HTTP request around `token`.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    fn sign(&self, token: &Token, pop: &PopAsk, now: Timestamp) -> Result<Secret, Failure>;
 }
 
 /// A token on its way out. No `Debug`: it holds the token.
@@ -195,11 +182,7 @@ impl Broker {
             let taken = self.rates.take(&grant.rule, caller.uid, (rate.count, rate.per), self.clock.boot());
             taken.map_err(|wait| limited(&grant.rule, wait))?;
         }
-        let pop_key = match &ask.pop {
-            None => None,
-            Some(_) => Some(self.pop_key(&grant).await?),
-        };
-        let key = self.key_of(caller, ask, &grant, pop_key);
+        let key = self.key_of(caller, ask, &grant)?;
         let about = |refusal: Refusal| {
             let rule = Arc::clone(&grant.rule);
             Box::new(Refused { refusal: Refusal { rule, ..refusal }, key: Some(key.clone()) })
@@ -232,7 +215,7 @@ impl Broker {
         let now = self.clock.now();
         let signed = match (&ask.pop, &self.pop) {
             (Some(pop), Some(signer)) => {
-                let signed = signer.sign(&grant.identity, &served.token, pop).await;
+                let signed = signer.sign(&served.token, pop, now);
                 Some(signed.map_err(|failure| about(Refusal::of_source(failure)))?)
             }
             _ => None,
@@ -290,31 +273,22 @@ impl Broker {
         }
     }
 
-    async fn pop_key(&self, grant: &Grant) -> Result<String, Box<Refused>> {
-        let thumbprint = match &self.pop {
-            Some(signer) => signer.thumbprint(&grant.identity).await,
-            None => Err(Failure::new(
-                FailureClass::Config,
-                "this daemon keeps no key for proof-of-possession tokens; ask for a bearer token",
-            )),
-        };
-        thumbprint.map_err(|failure| {
-            let rule = Arc::clone(&grant.rule);
-            Box::new(Refused { refusal: Refusal { rule, ..Refusal::of_source(failure) }, key: None })
-        })
-    }
-
     /// What the token is kept under. Whether it handles continuous access evaluation is what this caller
     /// said of itself, so that no other ever gets such a token.
-    pub(super) fn key_of(
-        &self,
-        caller: &Caller,
-        ask: &Ask,
-        grant: &Grant,
-        pop_key: Option<String>,
-    ) -> TokenKey {
+    pub(super) fn key_of(&self, caller: &Caller, ask: &Ask, grant: &Grant) -> Result<TokenKey, Box<Refused>> {
+        let pop_key = match (&ask.pop, &self.pop) {
+            (None, _) => None,
+            (Some(_), Some(signer)) => Some(signer.thumbprint()),
+            (Some(_), None) => {
+                let sentence =
+                    "this daemon keeps no key for proof-of-possession tokens; ask for a bearer token";
+                let refusal = Refusal::new(RefusalKind::Misconfigured, "source_refused", sentence);
+                let refusal = Refusal { rule: Arc::clone(&grant.rule), ..refusal };
+                return Err(Box::new(Refused { refusal, key: None }));
+            }
+        };
         let personal = self.identity(&grant.identity).is_some_and(|info| is_personal(info.kind));
-        TokenKey {
+        Ok(TokenKey {
             identity: Arc::clone(&grant.identity),
             owner: personal.then_some(caller.uid),
             resource: ask.resource.clone(),
@@ -323,7 +297,7 @@ impl Broker {
             pop_key,
             purpose: ask.purpose.max(grant.purpose),
             on_behalf_of: None,
-        }
+        })
     }
 
     /// The configured identity of this name.
