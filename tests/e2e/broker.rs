@@ -51,7 +51,7 @@ may = { identity = ["node"], resource = ["https://storage.azure.com"] }
 [[rule]]
 name = "sdk-clients"
 who = { user = ["svc-sdk"] }
-may = { identity = ["node", "addon-by-object", "addon-by-id"] }
+may = { identity = ["node", "addon-by-object", "addon-by-id"], resource = ["https://vault.azure.net", "https://servicebus.azure.net", "https://management.azure.com"] }
 
 [[rule]]
 name = "clusters"
@@ -61,7 +61,7 @@ may = { identity = ["node"], resource = ["6dae42f8-4368-4678-94ff-3960e28e3630"]
 [[rule]]
 name = "applications"
 who = { user = ["svc-app"] }
-may = { identity = ["by-secret", "by-certificate", "by-chain", "by-federation", "by-proxy"], cae = true, pop = true }
+may = { identity = ["by-secret", "by-certificate", "by-chain", "by-federation", "by-proxy"], cae = true, pop = true, resource = ["https://vault.azure.net", "https://storage.azure.com", "https://servicebus.azure.net", "https://graph.microsoft.com", "6256c85f-0aad-4d50-b960-e6e9b21efe35"] }
 
 [[rule]]
 name = "the-nodes-root"
