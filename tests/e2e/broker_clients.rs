@@ -92,6 +92,36 @@ fn azure_identity_and_msal_get_tokens_by_imds() {
     }
 }
 
+/// On a server with the Arc agent the libraries speak to it first, unless they are told of another: the file that
+/// the challenge names is the unit's own, in its own mount namespace.
+#[test]
+fn azure_identity_and_msal_get_tokens_by_arc() {
+    let stage = stage();
+    let unit = "sdk.service";
+    let header = stage.identity_header(unit);
+    stage
+        .node
+        .shell(&format!(
+            "install -d -m 0755 /run/arc-sdk && printf %s '{header}' > /run/arc-sdk/nightlatch.key && \
+             chown {SDK} /run/arc-sdk/nightlatch.key && chmod 0400 /run/arc-sdk/nightlatch.key"
+        ))
+        .unwrap();
+    let service = stage
+        .node
+        .service(unit, SDK)
+        .property("TemporaryFileSystem=/var/opt")
+        .property("BindReadOnlyPaths=/run/arc-sdk:/var/opt/azcmagent/tokens")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("HOME", "/nonexistent")
+        .env("IMDS_ENDPOINT", &format!("http://{LOOPBACK}"))
+        .env("IDENTITY_ENDPOINT", &format!("http://{LOOPBACK}/metadata/identity/oauth2/token"));
+    let words =
+        [PYTHON, "/opt/interop/drivers/identity_clients.py", "--expect-client", world::KUBELET_CLIENT];
+    let (code, said) = line_of(&service.run(&words).unwrap(), &stage);
+    assert_eq!((code, &said["tokens"]), (0, &json!(1)), "{said}\n{}", stage.journal());
+    stage.node.shell("rm -r /run/arc-sdk").unwrap();
+}
+
 /// What a developer sees of a refusal is what the SDK prints.
 #[test]
 fn an_sdk_shows_its_user_the_rule_that_refused() {
