@@ -26,21 +26,17 @@ import tempfile
 import urllib.parse
 import urllib.request
 
+import kit
 import world
 
 HERE = pathlib.Path(__file__).resolve()
 ROOT = HERE.parents[2]
-VENV = pathlib.Path(os.environ.get("NIGHTLATCH_INTEROP_VENV", ROOT / "target" / "interop-venv"))
 FLOWS = ["refresh", "interactive", "code", "device", "secret", "assertion", "guest", "mixed-case"]
 
 
 def venv_python():
-    """The interpreter of a virtual environment with msal in it, made on first use."""
-    python = VENV / "bin" / "python"
-    if subprocess.run([python, "-c", "import msal"], capture_output=True).returncode if python.exists() else True:
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "msal", "cryptography"], check=True)
-    return python
+    """The interpreter of the virtual environment with msal in it."""
+    return kit.environment("sdk") / "bin" / "python"
 
 
 def enter_namespaces(arguments):
@@ -309,7 +305,7 @@ def main():
     if arguments.inside:
         return run_inside(arguments)
     if arguments.here:
-        if pathlib.Path(sys.prefix).resolve() != VENV.resolve():
+        if not pathlib.Path(sys.prefix).samefile(kit.environment("sdk")):
             return subprocess.run([venv_python(), HERE, *sys.argv[1:]]).returncode
         return run_flows(arguments, arguments.state, arguments.control_socket)
     return enter_namespaces(arguments)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::signature;
 use serde::{Deserialize, Serialize};
 
 use crate::ids;
@@ -20,6 +21,9 @@ pub(crate) struct App {
     pub(crate) secrets: Vec<String>,
     /// PEM certificates whose keys may sign client assertions.
     pub(crate) certificates: Vec<String>,
+    /// PEM authorities: a certificate that one of them signed may sign client assertions if the assertion
+    /// brings it along as `x5c` ("subject name and issuer" authentication; subjects are not compared).
+    pub(crate) authorities: Vec<String>,
     pub(crate) federated: Vec<Federated>,
     /// Redirect addresses; empty means loopback only, any port.
     pub(crate) redirect_uris: Vec<String>,
@@ -57,6 +61,9 @@ pub(crate) struct Jwk {
     pub(crate) e: String,
 }
 
+/// `sha256WithRSAEncryption` as a DER object identifier (RFC 8017 appendix A.2.4).
+const SHA256_WITH_RSA: &[u8] = &[6, 9, 42, 134, 72, 134, 247, 13, 1, 1, 11];
+
 /// The audience every federated assertion must carry.
 pub(crate) const EXCHANGE_AUDIENCE: &str = "api://AzureADTokenExchange";
 
@@ -89,14 +96,33 @@ pub(crate) struct RegisteredCertificate {
 impl RegisteredCertificate {
     /// Read the RSA key out of a PEM certificate.
     pub(crate) fn from_pem(pem: &str) -> Option<Self> {
-        use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
         let body: String = pem.lines().map(str::trim).filter(|line| !line.starts_with('-')).collect();
-        let der = ids::unbase64(&body)?;
+        Self::from_der(&ids::unbase64(&body)?)
+    }
+
+    /// Read the RSA key out of a certificate.
+    pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
+        use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
         Some(Self {
-            x5t: ids::base64url(digest(&SHA1_FOR_LEGACY_USE_ONLY, &der).as_ref()),
-            x5t_s256: ids::base64url(digest(&SHA256, &der).as_ref()),
-            key: certificate_key(&der)?,
+            x5t: ids::base64url(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
+            x5t_s256: ids::base64url(digest(&SHA256, der).as_ref()),
+            key: certificate_key(der)?,
         })
+    }
+
+    /// Did this certificate's key sign the other one (RSA with SHA-256)?
+    pub(crate) fn signed(&self, der: &[u8]) -> bool {
+        let parts = || {
+            let (_, certificate, _) = element(der)?;
+            let (_, _, rest) = element(certificate)?;
+            let tbs = certificate.get(..certificate.len() - rest.len())?;
+            let (_, algorithm, rest) = element(rest)?;
+            let (_, bits, _) = element(rest)?;
+            algorithm.starts_with(SHA256_WITH_RSA).then_some((tbs, bits.get(1..)?))
+        };
+        let key = signature::RsaPublicKeyComponents { n: &self.key.n, e: &self.key.e };
+        parts()
+            .is_some_and(|(tbs, sign)| key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, tbs, sign).is_ok())
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Limit {
 pub(crate) const READS: Limit = Limit { capacity: 250.0, refill_per_second: 25.0 };
 /// IMDS identity endpoint: 20 requests per second.
 pub(crate) const IMDS_IDENTITY: Limit = Limit { capacity: 20.0, refill_per_second: 20.0 };
+/// IMDS identity endpoint: 5 requests at once.
+const IMDS_CONCURRENT: u64 = 5;
 
 /// Which limits are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -36,11 +38,20 @@ pub(crate) struct Limits {
     /// The PDP's limit is unpublished; the reads limit stands in for it.
     pub(crate) pdp: Limit,
     pub(crate) imds: Limit,
+    /// Token requests that IMDS works on at once; part of the IMDS limit.
+    pub(crate) imds_concurrent: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { enabled: true, imds_enabled: false, reads: READS, pdp: READS, imds: IMDS_IDENTITY }
+        Self {
+            enabled: true,
+            imds_enabled: false,
+            reads: READS,
+            pdp: READS,
+            imds: IMDS_IDENTITY,
+            imds_concurrent: IMDS_CONCURRENT,
+        }
     }
 }
 

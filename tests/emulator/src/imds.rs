@@ -15,6 +15,7 @@ use crate::state::{Emulated, Identity, Node, World};
 
 /// Life of a managed identity's token, seconds.
 const TOKEN_SECONDS: i64 = 86_400;
+const TOKEN_PATH: &str = "/metadata/identity/oauth2/token";
 const NEWEST: [&str; 3] = ["2023-07-01", "2021-12-13", "2021-11-15"];
 
 /// Answer one call.
@@ -40,14 +41,11 @@ pub(crate) fn answer(app: &Emulated, call: &Call) -> Response {
         }
         "/metadata/instance" => call::json(200, &instance(&world.node)),
         "/metadata/instance/compute" => call::json(200, &compute(&world.node)),
-        "/metadata/identity/oauth2/token" => {
+        TOKEN_PATH => {
             if world.limits.imds_enabled {
                 let limit = world.limits.imds;
                 if let Err(wait) = world.buckets.take("imds", limit, clock::monotonic()) {
-                    let body =
-                        json!({"error": "too_many_requests", "error_description": "Too many requests"});
-                    let wait = bucket::retry_after(wait).to_string();
-                    return call::with_header(call::json(429, &body), "retry-after", &wait);
+                    return too_many(bucket::retry_after(wait));
                 }
             }
             if !dated {
@@ -59,6 +57,19 @@ pub(crate) fn answer(app: &Emulated, call: &Call) -> Response {
         assumed::CA_KEYS_PATH => ca_keys(&world, call),
         _ => call::json(404, &json!({"error": "Not found"})),
     }
+}
+
+/// Is this a token request too many, with so many open?
+pub(crate) fn crowded(world: &World, call: &Call, open: u64) -> bool {
+    world.limits.imds_enabled
+        && open > world.limits.imds_concurrent
+        && call.path.trim_end_matches('/').eq_ignore_ascii_case(TOKEN_PATH)
+}
+
+/// The answer beyond a limit.
+pub(crate) fn too_many(wait_seconds: u64) -> Response {
+    let body = json!({"error": "too_many_requests", "error_description": "Too many requests"});
+    call::with_header(call::json(429, &body), "retry-after", &wait_seconds.to_string())
 }
 
 fn bad(identity: bool, why: &str) -> Response {
@@ -151,6 +162,7 @@ pub(crate) fn token(world: &World, node: &Node, call: &Call) -> Response {
         permissions: "",
         capable: false,
         mirid: Some(mirid),
+        confirmation: None,
         seconds: TOKEN_SECONDS,
     };
     let now = world.now();

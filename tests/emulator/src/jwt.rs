@@ -30,7 +30,11 @@ pub(crate) struct PublicKey {
 /// Sign `claims` with RS256; the header carries `kid`, and `x5t` as v1 tokens do.
 pub(crate) fn sign(key: &RsaKey, claims: &Value) -> String {
     let kid = key.kid();
-    let header = json!({"typ": "JWT", "alg": "RS256", "x5t": kid, "kid": kid});
+    sign_as(key, &json!({"typ": "JWT", "alg": "RS256", "x5t": kid, "kid": kid}), claims)
+}
+
+/// Sign `claims` with RS256 under a header of any content.
+pub(crate) fn sign_as(key: &RsaKey, header: &Value, claims: &Value) -> String {
     let signed = format!(
         "{}.{}",
         ids::base64url(header.to_string().as_bytes()),

@@ -34,6 +34,9 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     counts: BTreeMap<Service, BTreeMap<String, u64>>,
+    /// Requests read and not yet answered, and the most there ever were at once.
+    open: BTreeMap<Service, u64>,
+    peak: BTreeMap<Service, u64>,
     requests: VecDeque<Seen>,
     numbered: u64,
 }
@@ -83,6 +86,26 @@ impl Record {
         }
     }
 
+    /// A request is being worked on; the number is how many there are now, this one included.
+    pub(crate) fn enter(&mut self, service: Service) -> u64 {
+        let open = self.open.entry(service).or_default();
+        *open += 1;
+        let peak = self.peak.entry(service).or_default();
+        *peak = (*peak).max(*open);
+        *open
+    }
+
+    /// It is answered, or its caller went away.
+    pub(crate) fn leave(&mut self, service: Service) {
+        let open = self.open.entry(service).or_default();
+        *open = open.saturating_sub(1);
+    }
+
+    /// The most requests that were open at once since the counters were cleared.
+    pub(crate) fn peak(&self, service: Service) -> u64 {
+        self.peak.get(&service).copied().unwrap_or(0)
+    }
+
     /// Count something that is not a path, such as a grant.
     pub(crate) fn count(&mut self, service: Service, what: &str) {
         *self.counts.entry(service).or_default().entry(what.to_owned()).or_default() += 1;
@@ -101,6 +124,7 @@ impl Record {
     /// Forget everything.
     pub(crate) fn clear(&mut self) {
         self.counts.clear();
+        self.peak.clear();
         self.requests.clear();
     }
 }
@@ -121,5 +145,16 @@ mod tests {
         assert_eq!(record.requests().count(), KEPT_REQUESTS);
         assert_eq!(record.requests().last().unwrap().status, 204);
         assert!(record.of(Service::Pdp).is_empty());
+    }
+
+    #[test]
+    fn the_peak_is_of_what_was_open_at_once() {
+        let mut record = Record::default();
+        assert_eq!((record.enter(Service::Imds), record.enter(Service::Imds)), (1, 2));
+        record.leave(Service::Imds);
+        assert_eq!((record.enter(Service::Imds), record.peak(Service::Imds)), (2, 2));
+        record.clear();
+        assert_eq!(record.peak(Service::Imds), 0);
+        assert_eq!(record.enter(Service::Imds), 3, "what is open stays open");
     }
 }

@@ -102,6 +102,7 @@ async fn answer(app: &Emulated, door: Door, request: Request<Body>) -> Result<Re
         Door::One(service) => service,
         _ => service_of(&call),
     };
+    let open = Open::enter(app, service);
     let (number, fault) = {
         let mut world = app.world();
         let now = world.now();
@@ -113,9 +114,32 @@ async fn answer(app: &Emulated, door: Door, request: Request<Body>) -> Result<Re
         let number = world.record.add(seen);
         (number, world.faults.strike(service, &format!("{}?{}", call.path, call.raw_query)))
     };
-    let response = struck(app, service, &call, fault).await?;
+    let response = match fault {
+        // The gate stands before everything else: a slow answer takes a place for as long as it takes.
+        _ if service == Service::Imds && imds::crowded(&app.world(), &call, open.number) => imds::too_many(1),
+        fault => struck(app, service, &call, fault).await?,
+    };
     app.world().record.answered(number, response.status().as_u16());
     Ok(response)
+}
+
+/// A request that is being worked on, until it is answered or its connection goes.
+struct Open<'a> {
+    app: &'a Emulated,
+    service: Service,
+    number: u64,
+}
+
+impl<'a> Open<'a> {
+    fn enter(app: &'a Emulated, service: Service) -> Self {
+        Self { app, service, number: app.world().record.enter(service) }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.app.world().record.leave(self.service);
+    }
 }
 
 async fn struck(app: &Emulated, service: Service, call: &Call, fault: Fault) -> Result<Response, HangUp> {

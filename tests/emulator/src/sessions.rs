@@ -2,6 +2,7 @@
 //! refresh tokens stay good when new ones are issued, as Entra's do.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use crate::ids;
 
@@ -37,6 +38,10 @@ pub(crate) struct Device {
     pub(crate) scope: String,
     pub(crate) claims: String,
     pub(crate) polls: u64,
+    /// Seconds that the client must leave between polls.
+    pub(crate) interval: u64,
+    /// When it polled last.
+    pub(crate) polled: Option<Instant>,
     /// `None`: waiting. `Some(None)`: declined. `Some(Some(oid))`: approved by that person.
     pub(crate) outcome: Option<Option<String>>,
     /// Unix seconds.

@@ -102,12 +102,17 @@ pub(crate) struct EntraSettings {
     pub(crate) sp_principal: String,
     /// Seconds between polls told to a device-code client.
     pub(crate) device_interval: u64,
+    /// A poll before its time is answered `slow_down` and adds five seconds (RFC 8628 §3.5). Entra's
+    /// documentation does not list it, so it is off unless switched on.
+    pub(crate) device_slow_down: bool,
     /// Polls answered "pending" before a device code approves itself; absent: only by the control API.
     pub(crate) device_approve_after: Option<u64>,
     /// Life of access tokens in seconds.
     pub(crate) access_token_seconds: i64,
     /// Life of access tokens for clients that declared `cp1`.
     pub(crate) cae_token_seconds: i64,
+    /// Seconds after which a client should refresh; absent: half of a life of two hours or more.
+    pub(crate) refresh_in: Option<i64>,
     /// Authorize answers with an error page of this AADSTS code instead of a redirect.
     pub(crate) authorize_error: Option<u32>,
 }
@@ -160,6 +165,12 @@ pub(crate) struct Script {
     /// `claims` challenge to hand out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claims: Option<Value>,
+    /// `error` instead of the code's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    /// HTTP status instead of the usual one for the `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
     /// Calls it still strikes; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) times: Option<u64>,
@@ -183,9 +194,11 @@ impl Default for EntraSettings {
             interactive_user: crate::world::ALICE.upn.into(),
             sp_principal: "object_id".into(),
             device_interval: 1,
+            device_slow_down: false,
             device_approve_after: Some(1),
             access_token_seconds: 4271,
             cae_token_seconds: 24 * 3600,
+            refresh_in: None,
             authorize_error: None,
         }
     }

@@ -18,6 +18,8 @@ use crate::start::{StartError, write_private};
 pub(crate) const NAMES: &[&str] = &[
     "localhost",
     "127.0.0.1",
+    // The name that a Kubernetes token proxy is called by (identity bindings).
+    "*.ests.aks",
     "login.microsoftonline.com",
     "login.microsoft.com",
     "login.windows.net",

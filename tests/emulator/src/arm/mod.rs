@@ -119,7 +119,9 @@ fn plain_resource(world: &mut World, call: &Call, caller: &Caller, path: &str) -
         Ok(left) => left,
         Err(wait) => return throttled(path, wait),
     };
-    let response = if !world.exists(path) {
+    let response = if path.trim_matches('/').eq_ignore_ascii_case("subscriptions") {
+        subscriptions(world, caller)
+    } else if !world.exists(path) {
         missing(path)
     } else if !access::may_call(world, &caller.oid, "Microsoft.Resources/subscriptions/resources/read", path)
     {
@@ -129,6 +131,21 @@ fn plain_resource(world: &mut World, call: &Call, caller: &Caller, path: &str) -
         call::json(200, &json!({"id": path, "name": name, "location": world.node.location, "properties": {}}))
     };
     throttle::label(response, left)
+}
+
+// The subscriptions in which the caller holds anything (Microsoft Learn, "Subscriptions - List").
+fn subscriptions(world: &World, caller: &Caller) -> Response {
+    let id = crate::world::SUBSCRIPTION;
+    let scope = format!("/subscriptions/{id}");
+    let holds = world.roles.assignments.iter().any(|one| {
+        one.principal_id.eq_ignore_ascii_case(&caller.oid)
+            && one.scope.to_ascii_lowercase().starts_with(&scope)
+    });
+    let entry = json!({"id": scope, "subscriptionId": id, "tenantId": world.tenant, "displayName": "Contoso",
+        "state": "Enabled", "authorizationSource": "RoleBased", "managedByTenants": [],
+        "subscriptionPolicies": {"locationPlacementId": "Public_2014-09-01", "quotaId": "Test", "spendingLimit": "Off"}});
+    let list: Vec<Value> = holds.then_some(entry).into_iter().collect();
+    call::json(200, &json!({"value": list, "count": {"type": "Total", "value": list.len()}}))
 }
 
 /// ARM's error body.

@@ -108,6 +108,7 @@ pub(crate) fn router(app: Emulated) -> Router {
         .route("/control/token-keys/{kid}", put(secrets::publish_token_key).delete(secrets::drop_token_key))
         .route("/control/jwks", put(secrets::flap))
         .route("/control/tokens", post(secrets::token))
+        .route("/control/pop", post(secrets::signed_request))
         .fallback(|| async { Wrong::missing("such control route") })
         .with_state(app)
 }

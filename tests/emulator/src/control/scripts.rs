@@ -125,10 +125,11 @@ pub(super) async fn counters(State(app): State<Emulated>) -> Answer {
     let mut all = Map::new();
     for service in Service::ALL {
         let paths = world.record.of(service);
-        // Grants are counted next to paths, not in the total.
-        let total: u64 =
-            paths.iter().filter(|(key, _)| !key.starts_with("grant ")).map(|(_, count)| count).sum();
-        all.insert(service.name().into(), json!({"total": total, "paths": paths}));
+        // A path follows its method; grants and proofs are counted next to them, not in the total.
+        let is_path = |key: &str| key.starts_with(|first: char| first.is_ascii_uppercase());
+        let total: u64 = paths.iter().filter(|(key, _)| is_path(key)).map(|(_, count)| count).sum();
+        let peak = world.record.peak(service);
+        all.insert(service.name().into(), json!({"total": total, "paths": paths, "peak": peak}));
     }
     Ok(Json(Value::Object(all)))
 }

@@ -12,6 +12,7 @@ use super::{Answer, Wrong, done};
 use crate::entra::PUBLIC;
 use crate::entra::client::Proof;
 use crate::entra::issue::{self, Order};
+use crate::entra::pop;
 use crate::jwt;
 use crate::rsakey::RsaKey;
 use crate::sessions::Session;
@@ -145,6 +146,20 @@ pub(super) async fn flap(State(app): State<Emulated>, Json(flap): Json<Flap>) ->
     done()
 }
 
+/// A signed HTTP request as a resource would get it.
+#[derive(Debug, Deserialize)]
+pub(super) struct SignedRequest {
+    token: String,
+    u: String,
+    #[serde(default)]
+    nonce: Option<String>,
+}
+
+pub(super) async fn signed_request(State(app): State<Emulated>, Json(sent): Json<SignedRequest>) -> Answer {
+    let claims = pop::accept(&app.world(), &sent.token, &sent.u, sent.nonce.as_deref());
+    claims.map(|claims| Json(json!({"claims": claims}))).map_err(Wrong::bad)
+}
+
 /// A token made to measure.
 #[derive(Debug, Deserialize)]
 pub(super) struct TokenOrder {
@@ -188,6 +203,7 @@ pub(super) async fn token(State(app): State<Emulated>, Json(order): Json<TokenOr
         permissions: "user_impersonation",
         capable: false,
         mirid: None,
+        confirmation: None,
         seconds: world.entra.access_token_seconds,
     };
     let usual = issue::access_token(&world, &wanted);

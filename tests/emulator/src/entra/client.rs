@@ -81,18 +81,53 @@ fn check_certificate(world: &World, app: &App, parts: &Parts) -> Result<(), Refu
     if !ours && !local {
         return wrong("audience is not this token endpoint");
     }
-    let certificate =
-        app.certificates.iter().filter_map(|pem| RegisteredCertificate::from_pem(pem)).find(|one| {
-            parts.head("x5t#S256").trim_end_matches('=') == one.x5t_s256
-                || parts.head("x5t").trim_end_matches('=') == one.x5t
-        });
-    let Some(certificate) = certificate else {
+    let brought = brought(parts);
+    if parts.header.contains_key("x5c") && !brought.as_ref().is_some_and(|one| names(parts, one)) {
+        return wrong("'x5c' does not begin with the certificate of the thumbprint.");
+    }
+    let registered = app.certificates.iter().filter_map(|pem| RegisteredCertificate::from_pem(pem));
+    let vouched = brought.filter(|_| vouched_for(app, parts));
+    let Some(certificate) = registered.chain(vouched).find(|one| names(parts, one)) else {
         return wrong("The key was not found.");
     };
+    if parts.claim("jti").is_empty() {
+        return wrong("The assertion has no 'jti'.");
+    }
     if !parts.verifies(&certificate.key) {
         return wrong("The signature does not verify.");
     }
     in_time(world, parts)
+}
+
+// Does the header name this certificate?
+fn names(parts: &Parts, certificate: &RegisteredCertificate) -> bool {
+    let head = |name: &str| parts.head(name).trim_end_matches('=');
+    head("x5t#S256") == certificate.x5t_s256 || head("x5t") == certificate.x5t
+}
+
+// The first certificate of `x5c`: standard base64, the signer's own first (RFC 7515 §4.1.6).
+fn first_of_chain(parts: &Parts) -> Option<Vec<u8>> {
+    let first = parts.header.get("x5c")?.as_array()?.first()?.as_str()?;
+    // msal writes the line ends of the PEM file along.
+    crate::ids::unbase64(&first.split_whitespace().collect::<String>())
+}
+
+fn brought(parts: &Parts) -> Option<RegisteredCertificate> {
+    RegisteredCertificate::from_der(&first_of_chain(parts)?)
+}
+
+fn vouched_for(app: &App, parts: &Parts) -> bool {
+    let authorities = app.authorities.iter().filter_map(|pem| RegisteredCertificate::from_pem(pem));
+    first_of_chain(parts).is_some_and(|der| authorities.into_iter().any(|one| one.signed(&der)))
+}
+
+/// How an accepted proof was made, for the counters: `PS256 x5t#S256 x5c`, `secret` or `none`.
+pub(crate) fn manner(form: &Fields) -> String {
+    let Some(parts) = form.get("client_assertion").and_then(jwt::parse) else {
+        return if form.get("client_secret").is_some() { "secret".into() } else { "none".into() };
+    };
+    let named = ["x5t#S256", "x5t", "x5c"].into_iter().filter(|name| parts.header.contains_key(*name));
+    [parts.head("alg")].into_iter().chain(named).collect::<Vec<_>>().join(" ")
 }
 
 fn in_time(world: &World, parts: &Parts) -> Result<(), Refusal> {

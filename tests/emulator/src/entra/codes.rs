@@ -10,6 +10,12 @@ pub(super) const KNOWN: &[(u32, &str, &str, &str)] = &[
         "Conditional Access policy requires a device of a supported platform.",
     ),
     (
+        50013,
+        "invalid_grant",
+        "",
+        "Assertion failed signature validation. [Reason - The key was not found or the token is not for this application.]",
+    ),
+    (
         50011,
         "invalid_grant",
         "",
@@ -101,6 +107,12 @@ pub(super) const KNOWN: &[(u32, &str, &str, &str)] = &[
     ),
     (70019, "expired_token", "", "Verification code expired."),
     (70020, "authorization_declined", "", "The end user has denied the authorization request."),
+    (
+        70021,
+        "invalid_request",
+        "",
+        "No matching federated identity record found for presented assertion. Assertion Issuer: '{}'.",
+    ),
     (
         70043,
         "invalid_grant",

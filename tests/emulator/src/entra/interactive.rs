@@ -1,6 +1,8 @@
 //! Sign-in without a human: the authorize endpoint approves by itself, a device code after some polls or by
 //! the control API. A step-up asked for with `claims` is always satisfied here.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use super::refusal::Refusal;
 use super::token;
 use crate::apps::App;
 use crate::call::{self, Call};
+use crate::clock;
 use crate::form;
 use crate::ids;
 use crate::sessions::{Code, Device, Session};
@@ -17,6 +20,8 @@ use crate::state::World;
 const CODE_SECONDS: i64 = 600;
 /// Seconds a device code lives.
 const DEVICE_SECONDS: i64 = 900;
+/// What a poll before its time adds to the interval, seconds (RFC 8628 §3.5).
+const SLOW_DOWN_SECONDS: u64 = 5;
 
 fn session(world: &World, oid: &str, client_id: &str, scope: &str, acrs: Vec<String>) -> Option<Session> {
     let person = world.directory.find(oid)?;
@@ -123,6 +128,8 @@ pub(crate) fn device_code(world: &mut World, call: &Call) -> Result<Value, Refus
         scope: form.text("scope").to_owned(),
         claims: form.text("claims").to_owned(),
         polls: 0,
+        interval: world.entra.device_interval,
+        polled: None,
         outcome: None,
         expires: world.now() + DEVICE_SECONDS,
     };
@@ -142,12 +149,19 @@ pub(crate) fn device_code(world: &mut World, call: &Call) -> Result<Value, Refus
 pub(crate) fn poll(world: &mut World, app: &App, device_code: &str) -> Result<Session, Refusal> {
     let (now, after, user) =
         (world.now(), world.entra.device_approve_after, world.entra.interactive_user.clone());
+    let (strict, at) = (world.entra.device_slow_down, clock::monotonic());
     let device = world.sessions.devices.get_mut(device_code).ok_or_else(|| Refusal::new(70018))?;
     if device.client_id != app.client_id {
         return Err(Refusal::new(700_005));
     }
     if now >= device.expires {
         return Err(Refusal::new(70019));
+    }
+    let early = device.polled.is_some_and(|last| at < last + Duration::from_secs(device.interval));
+    device.polled = Some(at);
+    if strict && early {
+        device.interval += SLOW_DOWN_SECONDS;
+        return Err(Refusal::new(70016).with_error("slow_down"));
     }
     device.polls += 1;
     if device.outcome.is_none() && after.is_some_and(|after| device.polls > after) {

@@ -26,6 +26,8 @@ pub(crate) struct Order<'a> {
     pub(crate) capable: bool,
     /// ARM id of a managed identity's resource.
     pub(crate) mirid: Option<&'a str>,
+    /// The key that a proof-of-possession token is bound to: its `cnf`.
+    pub(crate) confirmation: Option<Value>,
     /// Life in seconds.
     pub(crate) seconds: i64,
 }
@@ -73,6 +75,9 @@ fn access_claims(world: &World, order: &Order<'_>) -> Map<String, Value> {
     }
     if order.capable {
         set("xms_cc", json!(["cp1"]));
+    }
+    if let Some(confirmation) = &order.confirmation {
+        set("cnf", confirmation.clone());
     }
     overlay(&mut claims, principal);
     claims

@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod codes;
 pub(crate) mod interactive;
 pub(crate) mod issue;
+pub(crate) mod pop;
 pub(crate) mod refusal;
 pub(crate) mod resource;
 pub(crate) mod ssh;

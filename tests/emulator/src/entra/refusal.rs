@@ -1,6 +1,8 @@
 //! AADSTS errors: the number, the OAuth words that go with it, and the JSON body (Microsoft Learn,
 //! "Microsoft Entra authentication and authorization error codes").
 
+use std::borrow::Cow;
+
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -14,7 +16,8 @@ use crate::state::World;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) code: u32,
-    error: &'static str,
+    error: Cow<'static, str>,
+    status: Option<u16>,
     suberror: Option<String>,
     text: String,
     claims: Option<String>,
@@ -28,7 +31,8 @@ impl Refusal {
             known.unwrap_or(&(0, "invalid_grant", "", "The request was refused."));
         Self {
             code,
-            error,
+            error: Cow::Borrowed(error),
+            status: None,
             suberror: (!suberror.is_empty()).then(|| suberror.to_owned()),
             text: text.to_owned(),
             claims: None,
@@ -53,9 +57,21 @@ impl Refusal {
         self
     }
 
+    /// Another `error`.
+    pub(crate) fn with_error(mut self, error: &str) -> Self {
+        self.error = Cow::Owned(error.to_owned());
+        self
+    }
+
+    /// Another HTTP status.
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
     /// OAuth word and full description, for redirects.
-    pub(crate) fn words(&self, world: &World) -> (&'static str, String) {
-        (self.error, self.describe(world, &ids::guid(), &ids::guid()))
+    pub(crate) fn words(&self, world: &World) -> (&str, String) {
+        (&self.error, self.describe(world, &ids::guid(), &ids::guid()))
     }
 
     fn describe(&self, world: &World, trace: &str, correlation: &str) -> String {
@@ -92,12 +108,12 @@ impl Refusal {
 
     /// 401 for a client that could not prove itself, 503 for "try again", 400 for all others.
     pub(crate) fn response(&self, world: &World) -> Response {
-        let status = match self.error {
+        let usual = match &*self.error {
             "invalid_client" => 401,
             "temporarily_unavailable" => 503,
             _ => 400,
         };
-        call::json(status, &self.body(world))
+        call::json(self.status.unwrap_or(usual), &self.body(world))
     }
 }
 

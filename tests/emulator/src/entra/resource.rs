@@ -24,6 +24,10 @@ const KNOWN: &[&str] = &[
     "https://pas.windows.net/CheckMyAccess/Linux",
     "https://pasff.usgovcloudapi.net/CheckMyAccess/Linux",
     "https://pas.chinacloudapi.cn/CheckMyAccess/Linux",
+    // Azure Arc-enabled Kubernetes, the server application that takes proof-of-possession tokens.
+    "6256c85f-0aad-4d50-b960-e6e9b21efe35",
+    "https://database.windows.net",
+    "https://servicebus.azure.net",
     "6dae42f8-4368-4678-94ff-3960e28e3630",
     "ce6ff14a-7fdc-4685-bbe0-f6afdfcfa8e0",
     EXCHANGE_AUDIENCE,

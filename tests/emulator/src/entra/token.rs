@@ -7,7 +7,7 @@ use super::client::{self, Proof};
 use super::issue::{self, Order};
 use super::refusal::Refusal;
 use super::resource::{self, Wanted};
-use super::{Cloud, ssh};
+use super::{Cloud, pop, ssh};
 use crate::apps::App;
 use crate::call::Call;
 use crate::faults::Service;
@@ -21,6 +21,8 @@ const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const BEHALF_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Seconds a refresh token lives unused.
 const REFRESH_SECONDS: i64 = 90 * 86_400;
+/// Tokens that live this long come with `refresh_in`, seconds.
+const HALF_LIFE_SECONDS: i64 = 2 * 3600;
 
 /// What the `claims` parameter asks of the access token.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -50,9 +52,14 @@ pub(crate) fn asked(claims: Option<&str>) -> Result<Asked, Refusal> {
 pub(crate) fn answer(world: &mut World, call: &Call, cloud: &Cloud, v1: bool) -> Result<Value, Refusal> {
     let form = call.form();
     let grant = form.text("grant_type").to_owned();
-    let kind = if ssh::is_wanted(&form) { "ssh-cert" } else { "bearer" };
+    let kind = match (ssh::is_wanted(&form), pop::is_wanted(&form)) {
+        (true, _) => "ssh-cert",
+        (_, true) => "pop",
+        _ => "bearer",
+    };
     world.record.count(Service::Entra, &format!("grant {grant} {kind}"));
     let (app, proof) = client::authenticate(world, &form)?;
+    world.record.count(Service::Entra, &format!("proof {}", client::manner(&form)));
     let session = match grant.as_str() {
         "refresh_token" => Some(from_refresh(world, &app, &form)?),
         "authorization_code" => Some(from_code(world, &app, &form)?),
@@ -177,6 +184,12 @@ fn strike(world: &mut World, grant: &str, wanted: &Wanted, app: &App, oid: &str)
     if let Some(claims) = &script.claims {
         refusal = refusal.with_claims(claims);
     }
+    if let Some(error) = &script.error {
+        refusal = refusal.with_error(error);
+    }
+    if let Some(status) = script.status {
+        refusal = refusal.with_status(status);
+    }
     Err(refusal)
 }
 
@@ -226,6 +239,12 @@ fn respond(
         (false, true) => world.entra.cae_token_seconds,
         (false, false) => world.entra.access_token_seconds,
     };
+    let bound = pop::is_wanted(request.form).then(|| pop::confirmation(request.form)).transpose()?;
+    let token_type = match (is_ssh, &bound) {
+        (true, _) => "ssh-cert",
+        (_, Some(_)) => "pop",
+        _ => "Bearer",
+    };
     let access_token = if is_ssh {
         ssh::certify(world, wanted, request.form, &principal)?
     } else {
@@ -240,12 +259,13 @@ fn respond(
             permissions: &wanted.permissions,
             capable: request.asked.capable,
             mirid: None,
+            confirmation: bound,
             seconds,
         };
         issue::access_token(world, &order)
     };
     let mut body = json!({
-        "token_type": if is_ssh { "ssh-cert" } else { "Bearer" },
+        "token_type": token_type,
         "expires_in": seconds,
         "ext_expires_in": seconds,
         "access_token": access_token,
@@ -255,6 +275,10 @@ fn respond(
             members.insert(name.to_owned(), value);
         }
     };
+    let half = (seconds >= HALF_LIFE_SECONDS).then_some(seconds / 2);
+    if let (Some(refresh_in), false) = (world.entra.refresh_in.or(half), is_ssh) {
+        set("refresh_in", refresh_in.into());
+    }
     if request.v1 {
         // The v1 endpoint writes its numbers as text.
         for name in ["expires_in", "ext_expires_in"] {

@@ -8,6 +8,7 @@
     reason = "a test harness"
 )]
 
+mod broker;
 mod control;
 mod entra;
 mod faults;

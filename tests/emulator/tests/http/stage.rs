@@ -86,6 +86,13 @@ impl Stage {
         self.token(&fields).await
     }
 
+    /// Unix seconds of this machine.
+    #[allow(clippy::disallowed_methods, reason = "a test harness makes assertions that are good now")]
+    pub(crate) fn now() -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_secs()).unwrap()
+    }
+
     pub(crate) async fn calls(&self, service: &str) -> u64 {
         self.control("GET", "/control/counters", Value::Null).await[service]["total"].as_u64().unwrap()
     }
