@@ -3,6 +3,7 @@
 //! It prints to the person who typed; it prints no secret and decides nothing.
 
 mod attach;
+mod azure_cli;
 mod capture;
 mod client;
 mod completions;
@@ -11,6 +12,7 @@ mod doctor;
 mod explain;
 mod kubelogin;
 mod output;
+mod program;
 mod sign_in;
 mod token;
 
@@ -68,11 +70,13 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Check everything that a login rests on; change nothing.
+    /// Check everything that a login rests on; change nothing. Only root may.
     Doctor {
         /// Whose login to look at: a login name such as `alice@contoso.com`.
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
+        #[command(subcommand)]
+        part: Option<doctor::Part>,
     },
     /// Look at the configuration.
     Config {
@@ -150,7 +154,7 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Status => explain::status(format),
         Command::Attach { dry_run } => attach::run(dry_run, format),
         Command::Detach { dry_run } => attach::undo(dry_run, format),
-        Command::Doctor { user } => doctor::run(user.as_deref(), format),
+        Command::Doctor { user, part } => doctor::run(user.as_deref(), part.as_ref(), format),
         Command::Config { command: ConfigCommand::Show { effective } } => {
             config::show(values, effective, format)
         }

@@ -80,6 +80,8 @@ impl From<Status> for BrokerError {
     fn from(status: Status) -> Self {
         let info = status.get_details_error_info();
         let exit = match status.code() {
+            // Somebody has to change a setting: that is a no, and trying again changes nothing.
+            Code::Internal if info.as_ref().is_some_and(|info| info.reason == "source_refused") => NO,
             Code::PermissionDenied | Code::FailedPrecondition | Code::NotFound => NO,
             Code::InvalidArgument => USAGE,
             _ => UNKNOWN,
@@ -121,7 +123,7 @@ where
     check_server()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BrokerError::Runtime)?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let connector = service_fn(|_: tonic::transport::Uri| async { connect().await.map(TokioIo::new) });
         let channel = Endpoint::from_static("http://nightlatchd")
             .connect_timeout(CONNECT_TIMEOUT)
@@ -129,7 +131,10 @@ where
             .await
             .map_err(|cause| unreachable(&cause))?;
         work(TokenBrokerClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)).await
-    })
+    });
+    // A browser that never came is still being waited for; nobody waits for that wait.
+    runtime.shutdown_background();
+    done
 }
 
 /// The deepest sentence says most.
@@ -164,6 +169,10 @@ mod tests {
             (error.reason(), error.exit(), error.to_string().as_str()),
             ("sign_in_needed", NO, "sign in")
         );
+        let details = ErrorDetails::with_error_info("source_refused", "nightlatch", []);
+        let status = Status::with_error_details(Code::Internal, "set it", details);
+        assert_eq!(BrokerError::from(status).exit(), NO);
+        assert_eq!(BrokerError::from(Status::internal("x")).exit(), UNKNOWN);
         assert_eq!(BrokerError::from(Status::unavailable("x")).exit(), UNKNOWN);
         assert_eq!(BrokerError::from(Status::invalid_argument("x")).exit(), USAGE);
     }
