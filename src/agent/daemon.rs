@@ -20,7 +20,7 @@ use super::refresh::{LocalFiles, restore_keys, watch_files};
 use super::roles;
 use super::servers::{Door, serve};
 use super::settings::{Settings, SettingsError};
-use super::{azure_facts, ca_keys};
+use super::{azure_facts, broker, ca_keys};
 use crate::accounts::{AccountError, Accounts};
 use crate::clock::Clock;
 use crate::config::{ConfigError, load};
@@ -99,6 +99,9 @@ pub fn run(paths: &Paths) -> Result<(), DaemonError> {
     if nix::unistd::geteuid().is_root() {
         return Err(DaemonError::Root);
     }
+    // Tokens live in this memory: nobody of the same uid may look into it, and no core is written.
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|cause| DaemonError::Os("protect its memory", cause.into()))?;
     let listeners = crate::sys::named_listeners()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -146,8 +149,10 @@ async fn start(
     serve_hook(hook, hook_uid, Arc::clone(&gate), Arc::clone(&times.hook))?;
     let account = listeners.remove("account").ok_or(ListenerError::None)?;
     tokio::spawn(serve(Door::Account, adopt(account)?, 0, Arc::clone(&gate), Arc::clone(&times.account)));
+    let doors = broker::Doors { grpc: listeners.remove("broker"), http: listeners.remove("imds") };
+    let health = broker::start(&settings, &paths.state, gate.clock(), doors);
     if let Some(listener) = listeners.remove("admin") {
-        let status = status_rows(&settings, Arc::clone(&gate), times);
+        let status = status_rows(&settings, Arc::clone(&gate), times, health);
         tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(Arc::clone(&gate), status)));
     }
     info!(
@@ -232,7 +237,12 @@ struct DoorTimes {
     account: Arc<ServiceTimes>,
 }
 
-fn status_rows(settings: &Settings, gate: Arc<Gate>, times: DoorTimes) -> super::admin::StatusSource {
+fn status_rows(
+    settings: &Settings,
+    gate: Arc<Gate>,
+    times: DoorTimes,
+    health: broker::Health,
+) -> super::admin::StatusSource {
     let settings = settings.clone();
     Box::new(move || {
         let row = |part: &str, state: &str, detail: String| StatusRow {
@@ -246,7 +256,7 @@ fn status_rows(settings: &Settings, gate: Arc<Gate>, times: DoorTimes) -> super:
         let trust = if keys.is_empty() { "down" } else { "ok" };
         let took =
             |times: &ServiceTimes| times.last().map_or_else(|| "none yet".to_owned(), |t| t.to_string());
-        vec![
+        let mut rows = vec![
             row("mode", "ok", format!("{:?}", settings.mode).to_lowercase()),
             row("tenant", "ok", settings.tenant.to_string()),
             row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
@@ -254,7 +264,9 @@ fn status_rows(settings: &Settings, gate: Arc<Gate>, times: DoorTimes) -> super:
             row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
             row("hook answers", "ok", took(&times.hook)),
             row("account answers", "ok", took(&times.account)),
-        ]
+        ];
+        rows.extend(health.rows());
+        rows
     })
 }
 

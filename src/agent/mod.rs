@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod azure_facts;
+mod broker;
 mod ca_keys;
 mod case;
 mod credential;

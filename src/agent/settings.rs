@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::gate::{GateSettings, MAX_UPSTREAM_WAIT};
 use crate::accounts::UidOverrides;
-use crate::config::{CaSource, Cloud, Config, ExpiryTime, Kind, Mode, RoleBackEnd, RoleScope, Span};
+use crate::config::{self, CaSource, Cloud, Config, ExpiryTime, Kind, Mode, RoleBackEnd, RoleScope, Span};
 use crate::entra::clouds::{self, Endpoints};
 use crate::login::{AdmitRules, Extensions};
 
@@ -181,6 +181,18 @@ impl Settings {
             Cloud::AzureChinaCloud => clouds::Cloud::China,
         }
         .endpoints()
+    }
+
+    /// What is configured for the token broker.
+    #[must_use]
+    pub const fn broker(&self) -> &config::Broker {
+        &self.config.broker
+    }
+
+    /// The folder of the broker's policy.
+    #[must_use]
+    pub fn policy_dir(&self) -> PathBuf {
+        self.config.broker.policy_dir.clone().unwrap_or_else(|| "/etc/nightlatch/broker.d".into())
     }
 
     /// What the gate works with.

@@ -5,11 +5,45 @@
 //! through that path, after the policy said yes to a caller that the kernel named, and each
 //! hand-out is recorded. No part of this room prints, logs or stores an access token.
 
+pub mod audit;
+#[cfg(test)]
+mod audit_tests;
+mod audit_writer;
 pub mod cache;
+pub mod door;
+pub mod grpc;
+#[cfg(test)]
+mod grpc_tests;
+mod grpc_words;
+pub mod http;
+mod http_answer;
+mod http_question;
+#[cfg(test)]
+mod http_tests;
+pub mod identity_header;
+pub mod inventory;
+mod kernel;
+#[cfg(test)]
+mod limits_tests;
+pub mod pace;
+pub mod people;
+mod rate;
+pub mod refusal;
+pub mod service;
+pub mod sign_in;
 pub mod sources;
+#[cfg(test)]
+mod surface_tests;
+pub mod watching;
 
 use std::future::Future;
 use std::pin::Pin;
+
+pub use audit::Audit;
+pub use door::Slots;
+pub use refusal::{Refusal, RefusalKind};
+pub use service::{Broker, Parts, PopSigner};
+pub use sign_in::{LoginWish, Progress, SignIn, SignInStep, SignInSteps, SignedIn};
 
 use nightlatch_tokens::{Claims, Failure, Token, TokenKey};
 

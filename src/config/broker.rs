@@ -241,3 +241,91 @@ fn loopback<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D:
         _ => Err(de::Error::custom("not a loopback address with a port, such as `127.0.0.1:40399`")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const ID: &str = "8d6e7a10-0000-4000-8000-000000000001";
+
+    fn read(text: &str) -> Result<Broker, String> {
+        toml::from_str::<Config>(text).map(|config| config.broker).map_err(|cause| cause.to_string())
+    }
+
+    fn identity(lines: &str) -> Result<BrokerIdentity, String> {
+        let broker = read(&format!("[[broker.identity]]\nname = \"a\"\n{lines}"))?;
+        Ok(broker.identity[0].clone())
+    }
+
+    #[test]
+    fn every_kind_has_what_it_needs_and_nothing_else() {
+        let app = format!("client_id = \"{ID}\"\n");
+        for good in [
+            "kind = \"managed\"".to_owned(),
+            format!("kind = \"managed\"\n{app}"),
+            "kind = \"managed\"\nresource_id = \"/subscriptions/s\"".to_owned(),
+            "kind = \"arc\"".to_owned(),
+            format!(
+                "kind = \"secret\"\n{app}secret_file = \"/s\"\ntenant = \"{ID}\"\ncloud = \"AzureChinaCloud\""
+            ),
+            format!("kind = \"certificate\"\n{app}certificate_file = \"/c\"\nsend_chain = true"),
+            format!("kind = \"federated\"\n{app}token_file = \"/t\""),
+            format!(
+                "kind = \"federated\"\n{app}token_file = \"/t\"\ntoken_proxy = \"https://p:1/x\"\ntoken_proxy_sni = \"n\""
+            ),
+            format!("kind = \"on-behalf-of\"\n{app}certificate_file = \"/c\""),
+        ] {
+            assert!(identity(&good).is_ok(), "{good}: {:?}", identity(&good));
+        }
+        for (bad, word) in [
+            ("kind = \"secret\"".to_owned(), "`client_id` is missing"),
+            (format!("kind = \"secret\"\n{app}"), "`secret_file` is missing"),
+            (
+                format!("kind = \"federated\"\n{app}token_file = \"/t\"\nsecret_file = \"/s\""),
+                "means nothing",
+            ),
+            (format!("kind = \"arc\"\n{app}"), "`client_id` means nothing"),
+            (format!("kind = \"managed\"\n{app}object_id = \"{ID}\""), "name the managed identity once"),
+            (format!("kind = \"on-behalf-of\"\n{app}"), "give one of"),
+            ("kind = \"managed\"\nresource_id = \"u\"".to_owned(), "no ARM id"),
+            (
+                format!("kind = \"federated\"\n{app}token_file = \"/t\"\ntoken_proxy_sni = \"n\""),
+                "need `token_proxy`",
+            ),
+            ("kind = \"managed\"\nsecret = \"plain text\"".to_owned(), "unknown field `secret`"),
+            ("kind = \"ldap\"".to_owned(), "unknown variant"),
+        ] {
+            let said = identity(&bad).unwrap_err();
+            assert!(said.contains(word), "{bad}: {said}");
+        }
+        for proxy in
+            ["http://p", "https://", "https:///x", "https://u:p@h", "https://h?x", "https://h#x", "h"]
+        {
+            let lines = format!("kind = \"federated\"\n{app}token_file = \"/t\"\ntoken_proxy = \"{proxy}\"");
+            assert!(identity(&lines).unwrap_err().contains("https://HOST:PORT"), "{proxy}");
+        }
+    }
+
+    #[test]
+    fn the_azure_cli_is_no_source_of_the_daemon() {
+        let said = identity("kind = \"azure-cli\"").unwrap_err();
+        assert!(said.contains("runs no programs") && said.contains("nightlatch token get"), "{said}");
+    }
+
+    #[test]
+    fn names_and_addresses_are_checked_with_their_line() {
+        for name in ["", "person", "a b", "ä", &"a".repeat(65)] {
+            let text = format!("[[broker.identity]]\nname = \"{name}\"\nkind = \"arc\"\n");
+            assert!(read(&text).unwrap_err().contains("line 1"), "{name}");
+        }
+        let broker = read("[broker]\nloopback = \"127.0.0.1:40399\"\ndevice_code = true\n").unwrap();
+        assert_eq!((broker.loopback.unwrap().port(), broker.device_code), (40_399, Some(true)));
+        for address in ["0.0.0.0:1", "10.0.0.1:80", "127.0.0.1", "127.0.0.1:0", "localhost:1"] {
+            let said = read(&format!("[broker]\nloopback = \"{address}\"\n")).unwrap_err();
+            assert!(said.contains("not a loopback address") && said.contains("line 2"), "{said}");
+        }
+        assert!(read("[broker]\nsign_in = { client_id = \"x\" }\n").is_err());
+        assert!(read("[broker]\nport = 1\n").unwrap_err().contains("unknown field"));
+    }
+}

@@ -1,4 +1,5 @@
-//! Talking to Entra: the HTTP client with its limits, the clouds, and the node's own tokens.
+//! Talking to Entra: the HTTP client with its limits, the clouds, the grants of the token endpoint, and the
+//! node's own tokens.
 //!
 //! Nothing here decides about a person, and no token leaves as plain text except through
 //! [`nightlatch_model::Secret::expose`].
@@ -9,5 +10,6 @@ pub mod graph;
 pub mod http;
 pub mod node_identity;
 pub mod oauth;
+pub mod sign_in;
 #[cfg(test)]
 pub(crate) mod tiny_server;

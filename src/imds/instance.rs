@@ -175,7 +175,7 @@ impl Imds {
         let answer: TokenAnswer = reply.secret_json()?;
         let unusable = |detail: String| ImdsError::Unusable { service: "IMDS", detail };
         if let ManagedId::Client(id) = which
-            && answer.is_of_another(&id.to_string())
+            && answer.is_of_another(*id)
         {
             return Err(unusable("its token is of another identity than was asked for".to_owned()));
         }

@@ -74,8 +74,9 @@ impl TokenAnswer {
     }
 
     /// Whether the answer names another client than this one.
-    pub(crate) fn is_of_another(&self, client_id: &str) -> bool {
-        self.client_id.as_ref().is_some_and(|id| !id.eq_ignore_ascii_case(client_id))
+    pub(crate) fn is_of_another(&self, client_id: Guid) -> bool {
+        let named = self.client_id.as_ref().and_then(|id| id.parse::<Guid>().ok());
+        named.is_some_and(|named| named != client_id)
     }
 
     /// The token, if the answer is one that was asked for.

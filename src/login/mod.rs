@@ -6,7 +6,6 @@
 mod admit;
 #[cfg(test)]
 mod admit_tests;
-mod correlation;
 mod identity;
 mod limits;
 mod local;
@@ -15,7 +14,6 @@ mod trust;
 mod verified;
 
 pub use admit::{Admission, AdmitRules, Admitted, Known, Offered, admit, clean, reason_of};
-pub use correlation::correlation_id;
 pub use identity::{Extensions, IdentityMap, MAX_MAP_BYTES};
 pub use limits::Limiter;
 pub use local::LocalNames;
@@ -25,3 +23,5 @@ pub use trust::{
     parse_ca_file,
 };
 pub use verified::Verified;
+
+pub use nightlatch_model::correlation_id;

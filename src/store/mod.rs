@@ -1,9 +1,13 @@
-//! Files that outlive a crash: whole-file replacement and a capped ring of lines.
+//! Files that outlive a crash: whole-file replacement, a capped ring of lines, and one sealed file for
+//! what must stay secret at rest.
 //!
 //! No file is ever named by user input, and nothing is opened through a symlink.
 
+mod disk;
 mod replace;
 mod ring;
+pub mod sealed;
 
+pub use disk::{Created, Disk, RealDisk};
 pub use replace::{StoreError, check_folder, read_capped, replace_file};
 pub use ring::Ring;

@@ -1,11 +1,13 @@
 //! Replacing a file whole: write beside it, fsync, rename, fsync the folder.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use super::disk::{Disk, RealDisk};
 
 /// Why a file of ours could not be read or written.
 #[derive(Debug, Error)]
@@ -88,40 +90,63 @@ pub fn read_capped(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreErro
 /// # Errors
 /// As [`StoreError`] says; the old file stays.
 pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match std::fs::remove_file(&beside) {
+    replace_on(&RealDisk, path, bytes, mode, durable)
+}
+
+/// [`replace_file`] on any disk.
+pub(super) fn replace_on(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    durable: bool,
+) -> Result<(), StoreError> {
+    let beside = beside(path);
+    match disk.remove(&beside) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
             return Err(io("remove", &beside)(cause));
         }
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
-        .open(&beside)
-        .map_err(io("create", &beside))?;
-    // The umask of the service is tighter than what other services must be able to read.
-    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(io("set the mode of", &beside))?;
-    file.write_all(bytes).map_err(io("write", &beside))?;
+    let mut file = disk.create(&beside, mode).map_err(io("create", &beside))?;
+    file.write(bytes).map_err(io("write", &beside))?;
     if durable {
-        file.sync_all().map_err(io("sync", &beside))?;
+        file.sync().map_err(io("sync", &beside))?;
     }
-    std::fs::rename(&beside, path).map_err(io("rename", path))?;
+    disk.rename(&beside, path).map_err(io("rename", path))?;
     if durable {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync", folder))?;
+        let folder = folder_of(path);
+        disk.sync_folder(folder).map_err(io("sync", folder))?;
     }
     Ok(())
+}
+
+/// Removes a file so that it does not come back after a crash.
+pub(super) fn remove_on(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+    match disk.remove(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", path)(cause)),
+        _ => {}
+    }
+    let folder = folder_of(path);
+    disk.sync_folder(folder).map_err(io("sync", folder))
+}
+
+/// Where a file is written before it takes its name; a crash may leave it behind.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    PathBuf::from(beside)
+}
+
+/// The folder that a file stands in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("/"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn what_was_written_is_read() {

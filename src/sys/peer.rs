@@ -5,9 +5,11 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use thiserror::Error;
 
-/// Largest part of `/proc/PID/status` that is read, in bytes: the whole has about 1,500, and one read
-/// gives it whole.
-const MAX_STATUS_BYTES: usize = 4 * 1024;
+use super::caller::read_small;
+
+/// The largest `/proc/PID/status` that is read, in bytes. Most have about 1,500; but the list of groups
+/// stands before what is looked for, and has up to 65,536 of 11 bytes.
+const MAX_STATUS_BYTES: usize = 1024 * 1024;
 
 /// Who connected, as the kernel recorded it at connect(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub enum PeerError {
         expected: u32,
     },
     /// Root of a container is not the root of the node.
-    #[error("pid {0} lives in another pid namespace; only the node itself is served")]
+    #[error("pid {0} lives in another pid namespace or has ended; only the node itself is served")]
     Nested(i32),
 }
 
@@ -56,25 +58,24 @@ impl Peer {
             return Err(PeerError::WrongUid { found: self.uid, expected });
         }
         // A peer from an unrelated namespace has pid 0; one from a child namespace has a second
-        // number in NSpid. A peer that is gone already gets its answer written into a closed socket.
+        // number in NSpid. One that is gone may have handed its connection to whom it wanted.
         if self.pid <= 0 {
             return Err(PeerError::Nested(self.pid));
         }
-        let mut status = [0_u8; MAX_STATUS_BYTES];
-        let read = std::fs::File::open(format!("/proc/{}/status", self.pid))
-            .and_then(|mut file| std::io::Read::read(&mut file, &mut status));
-        match read {
-            Ok(len) if is_nested(status.get(..len).unwrap_or_default()) => Err(PeerError::Nested(self.pid)),
-            _ => Ok(()),
+        let status = read_small(&format!("/proc/{}/status", self.pid), MAX_STATUS_BYTES);
+        match status {
+            Ok(status) if is_ours(&status) => Ok(()),
+            _ => Err(PeerError::Nested(self.pid)),
         }
     }
 }
 
-fn is_nested(status: &[u8]) -> bool {
+/// Whether the process has one number only, ours.
+fn is_ours(status: &[u8]) -> bool {
     status
         .split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(b"NSpid:"))
-        .is_some_and(|pids| pids.split(u8::is_ascii_whitespace).filter(|pid| !pid.is_empty()).count() > 1)
+        .is_some_and(|pids| pids.split(u8::is_ascii_whitespace).filter(|pid| !pid.is_empty()).count() == 1)
 }
 
 #[cfg(test)]
@@ -94,8 +95,9 @@ mod tests {
 
     #[test]
     fn a_second_pid_means_another_namespace() {
-        assert!(is_nested(b"Name:\tx\nNSpid:\t4711\t1\n"));
-        assert!(!is_nested(b"Name:\tx\nNSpid:\t4711\n"));
+        assert!(!is_ours(b"Name:\tx\nNSpid:\t4711\t1\n"));
+        assert!(is_ours(b"Name:\tx\nNSpid:\t4711\n"));
+        assert!(!is_ours(b"Name:\tx\n"), "what is not told is not ours");
         assert!(Peer { uid: 0, pid: 0 }.require(0).is_err());
     }
 

@@ -11,6 +11,10 @@
 mod acceptance;
 mod arc;
 mod breakage;
+mod broker;
+mod broker_clients;
+mod broker_oidc;
+mod broker_sources;
 mod capture;
 mod cloud;
 mod doctor;

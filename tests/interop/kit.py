@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the drivers share: virtual environments at pinned versions, gRPC stubs, and how a driver reports.
 
-    kit.py sdk|az|node|stubs|oidc      makes it if it is not there, and prints where it is
+    kit.py sdk|az|node|node-program|stubs|oidc|rust      makes it if it is not there, and prints where it is
 
 Everything lands under the target folder. A driver prints one line of JSON with what it saw, and ends with
 another status than 0 when that is not what it was told to expect.
@@ -90,6 +90,16 @@ def oidc():
     return made_once(TARGET / "interop-oidc", sorted((HERE / "oidc").iterdir()), make)
 
 
+def rust():
+    """The folder with the client in Rust, built by the cargo that builds the product."""
+    folder = TARGET / "interop-rust"
+    command = ["cargo", "build", "--quiet", "--locked", "--manifest-path", HERE / "rust-client" / "Cargo.toml"]
+    with open(TARGET / "interop-rust.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([*command, "--target-dir", folder], check=True, stdout=sys.stderr)
+    return folder / "debug"
+
+
 def claims(token):
     """The claims of a JWT, unchecked."""
     body = token.split(".")[1]
@@ -124,7 +134,8 @@ def report(main):
 
 def main():
     what = sys.argv[1]
-    print(oidc() if what == "oidc" else stubs() if what == "stubs" else environment(what))
+    others = {"oidc": oidc, "stubs": stubs, "rust": rust, "node-program": node_program}
+    print(others[what]() if what in others else environment(what))
 
 
 if __name__ == "__main__":

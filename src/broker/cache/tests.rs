@@ -29,12 +29,15 @@ struct Scripted {
 impl Source for Scripted {
     fn fetch<'a>(&'a self, key: &'a TokenKey, claims: Option<&'a Claims>) -> Fetching<'a> {
         Box::pin(async move {
-            self.calls.lock().unwrap().push((key.clone(), claims.cloned()));
+            let number = {
+                let mut calls = self.calls.lock().unwrap();
+                calls.push((key.clone(), claims.cloned()));
+                calls.len()
+            };
             self.under_way.fetch_add(1, Ordering::SeqCst);
             self.gate.acquire().await.unwrap().forget();
             self.under_way.fetch_sub(1, Ordering::SeqCst);
             let life = (self.script.lock().unwrap())(key)?;
-            let number = self.calls.lock().unwrap().len();
             let text = format!("{key:?} number {number} at {}", self.clock.now());
             Ok(Token::bearer(Secret::new(text), self.clock.now().plus(life), None))
         })

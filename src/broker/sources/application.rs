@@ -1,27 +1,22 @@
 //! Applications at Entra: with a secret, a certificate or an outside issuer's token, by themselves or on
 //! behalf of a person.
 
-use std::sync::Arc;
-
 use nightlatch_model::{Guid, Secret};
 use nightlatch_tokens::{Claims, Failure, FailureClass, Token, TokenKey};
-use tokio::sync::OnceCell;
 
 use super::files;
 use super::settings::{Application, Proof, TokenProxy};
 use crate::clock::Clock;
 use crate::entra::http::{Http, HttpError};
 use crate::entra::oauth::assertion::Certificate;
-use crate::entra::oauth::pop::PopKey;
 use crate::entra::oauth::{Client, Form, TokenEndpoint, merged_claims, scope_of};
 
 /// The port of https.
 const HTTPS_PORT: &str = "443";
 
-/// An application with what is made for it once.
+/// An application.
 pub(super) struct KnownApplication {
     pub(super) settings: Application,
-    pop: OnceCell<Arc<PopKey>>,
 }
 
 /// What the application shows.
@@ -31,37 +26,24 @@ enum Shown {
 }
 
 impl KnownApplication {
-    pub(super) fn new(settings: Application) -> Self {
-        Self { settings, pop: OnceCell::new() }
+    pub(super) const fn new(settings: Application) -> Self {
+        Self { settings }
     }
 
-    /// The key that tokens of this application are bound to, made at the first question.
-    pub(super) async fn pop_key(&self) -> Result<Arc<PopKey>, Failure> {
-        if matches!(self.settings.proof, Proof::Federated { .. }) {
-            return Err(Failure::new(
-                FailureClass::Config,
-                "tokens with proof of possession are for identities with a secret or a certificate only",
-            ));
-        }
-        let made = self.pop.get_or_try_init(|| async {
-            let made = tokio::task::spawn_blocking(PopKey::generate).await;
-            match made {
-                Ok(Ok(key)) => Ok(Arc::new(key)),
-                Ok(Err(error)) => Err(Failure::new(FailureClass::Transient, error.to_string())),
-                Err(_) => Err(Failure::new(FailureClass::Transient, "making a key broke off; ask again")),
-            }
-        });
-        made.await.map(Arc::clone)
+    /// Whether its tokens can be bound to a key: Entra does that for clients with a credential of their own.
+    pub(super) const fn can_be_bound(&self) -> bool {
+        matches!(self.settings.proof, Proof::Secret(_) | Proof::Certificate { .. })
     }
 
-    /// A token of `key`, of the application itself or, with `person`, on behalf of that token's holder.
+    /// A token of `key`, of the application itself or, with `person`, on behalf of that token's holder;
+    /// with `bound`, the `req_cnf` of the key that it is to be bound to.
     pub(super) async fn token(
         &self,
-        http: &Http,
+        (http, clock): (&Http, &Clock),
         key: &TokenKey,
         claims: Option<&Claims>,
+        bound: Option<&str>,
         person: Option<&Token>,
-        clock: &Clock,
     ) -> Result<Token, Failure> {
         if person.is_none() && !key.scopes.is_empty() {
             return Err(Failure::new(
@@ -82,27 +64,14 @@ impl KnownApplication {
             Some(person) => Form::on_behalf_of(&person.secret, &scope),
         };
         let claims = merged_claims(claims, key.cae);
-        let bound = match &key.pop_key {
-            Some(kid) => Some(self.bound_to(kid).await?),
-            None => None,
-        };
         let form = form
             .client(&client)
             .maybe("claims", claims.as_deref())
-            .maybe("token_type", bound.as_ref().map(|_| "pop"))
-            .maybe("req_cnf", bound.as_deref());
+            .maybe("token_type", bound.map(|_| "pop"))
+            .maybe("req_cnf", bound);
         let answer = endpoint.post(&form, clock.now()).await?;
         let token = answer.into_token();
         Ok(Token { client_id: Some(client_id), ..token })
-    }
-
-    async fn bound_to(&self, kid: &str) -> Result<String, Failure> {
-        let key = self.pop_key().await?;
-        if key.kid() == kid {
-            return Ok(key.req_cnf());
-        }
-        let sentence = "the key that this token was to be bound to is gone: ask again";
-        Err(Failure::new(FailureClass::Transient, sentence))
     }
 
     async fn endpoint(&self, http: &Http) -> Result<TokenEndpoint, Failure> {

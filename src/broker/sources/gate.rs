@@ -32,7 +32,7 @@ impl Gate {
         Self::with(APART)
     }
 
-    const fn with(apart: Duration) -> Self {
+    pub(super) const fn with(apart: Duration) -> Self {
         Self { turns: Semaphore::const_new(AT_ONCE), next: Mutex::new(None), apart }
     }
 

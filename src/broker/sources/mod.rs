@@ -14,7 +14,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nightlatch_model::Secret;
+use nightlatch_model::{Secret, Timestamp};
 use nightlatch_tokens::{
     Claims, Failure, FailureClass, IdentityTable, PERSON, PopAsk, Purpose, Resource, Token, TokenKey,
 };
@@ -24,10 +24,10 @@ pub use settings::{Application, IdentitySettings, Proof, SettingsError, TokenPro
 
 use self::application::{KnownApplication, random_guid};
 use self::machine::{Machine, Pace};
-use super::{Fetching, Source};
+use super::{Fetching, PopSigner, Source};
 use crate::clock::Clock;
 use crate::entra::http::Http;
-use crate::entra::oauth::pop::{PopKey, SignedRequest};
+use crate::entra::oauth::pop::{LazyPopKey, PopError, SignedRequest};
 use crate::imds::{Himds, Imds, ManagedId};
 
 /// The ways out of the node.
@@ -54,6 +54,7 @@ pub struct Sources {
     http: Http,
     machine: Machine,
     person: Option<Arc<dyn Source>>,
+    pop: LazyPopKey,
     clock: Clock,
 }
 
@@ -78,7 +79,7 @@ impl Sources {
             (one.name, known)
         });
         let machine = Machine { imds, himds, gate: Gate::new(), pace: Pace::DOCUMENTED };
-        Self { table, known: known.collect(), http, machine, person, clock }
+        Self { table, known: known.collect(), http, machine, person, pop: LazyPopKey::default(), clock }
     }
 
     /// The identities in the order of the configuration, and the person.
@@ -87,35 +88,40 @@ impl Sources {
         &self.table
     }
 
-    /// The key that tokens of `identity` are bound to; its thumbprint belongs into the token's key.
-    ///
-    /// # Errors
-    /// [`Failure`] for identities that have none.
-    pub async fn pop_key(&self, identity: &str) -> Result<Arc<PopKey>, Failure> {
-        match self.known.get(identity) {
-            Some(Known::Application(application)) => application.pop_key().await,
-            _ => Err(Failure::new(
-                FailureClass::Config,
-                "tokens with proof of possession are for identities with a secret or a certificate only",
-            )),
-        }
+    /// The thumbprint of the key that tokens are bound to, which belongs into their key; empty when the
+    /// key cannot be made, which the question then says. The first call makes the key, a tenth of a second
+    /// of work: make it when the daemon starts, off the threads that answer.
+    #[must_use]
+    pub fn pop_thumbprint(&self) -> String {
+        self.pop.get().map_or_else(|_| String::new(), |key| key.kid().to_owned())
     }
 
-    /// The signed request that `ask` describes, around `token`, which is bound to the identity's key.
+    /// The signed request that `ask` describes, around `token`, which is bound to our key.
     ///
     /// # Errors
-    /// As [`Self::pop_key`].
-    pub async fn signed_request(
-        &self,
-        identity: &str,
-        token: &Token,
-        ask: &PopAsk,
-    ) -> Result<Secret, Failure> {
-        let key = self.pop_key(identity).await?;
+    /// [`Failure`] when it cannot be signed.
+    pub fn signed_request(&self, token: &Token, ask: &PopAsk, now: Timestamp) -> Result<Secret, Failure> {
         let random = random_guid()?.to_string().replace('-', "");
         let nonce = ask.nonce().unwrap_or(&random);
-        let request = SignedRequest { token: &token.secret, u: ask.u(), nonce, now: self.clock.now() };
-        key.sign(&request).map_err(|error| Failure::new(FailureClass::Transient, error.to_string()))
+        let request = SignedRequest { token: &token.secret, u: ask.u(), nonce, now };
+        self.pop.get().and_then(|key| key.sign(&request)).map_err(|error| unbound(&error))
+    }
+
+    /// The `req_cnf` for the key that `key` names.
+    fn bound(&self, application: &KnownApplication, key: &TokenKey) -> Result<Option<String>, Failure> {
+        let Some(kid) = &key.pop_key else { return Ok(None) };
+        if !application.can_be_bound() {
+            return Err(Failure::new(
+                FailureClass::Config,
+                "tokens with proof of possession are for identities with a secret or a certificate only",
+            ));
+        }
+        let ours = self.pop.get().map_err(|error| unbound(&error))?;
+        if ours.kid() == kid {
+            return Ok(Some(ours.req_cnf()));
+        }
+        let sentence = "the key that this token was to be bound to is gone: ask again";
+        Err(Failure::new(FailureClass::Transient, sentence))
     }
 
     async fn ask(&self, key: &TokenKey, claims: Option<&Claims>) -> Result<Token, Failure> {
@@ -137,11 +143,14 @@ impl Sources {
             Known::Managed(which) => self.machine.managed(which, &key.resource, &self.clock).await,
             Known::Arc(id) => self.machine.arc(id.as_deref(), &key.resource, &self.clock).await,
             Known::Application(application) => {
-                application.token(&self.http, key, claims, None, &self.clock).await
+                let bound = self.bound(application, key)?;
+                application.token((&self.http, &self.clock), key, claims, bound.as_deref(), None).await
             }
             Known::OnBehalfOf(application) => {
-                let assertion = self.assertion_for(application, key).await?;
-                application.token(&self.http, key, claims, Some(&assertion), &self.clock).await
+                let bound = self.bound(application, key)?;
+                let person = self.assertion_for(application, key).await?;
+                let out = (&self.http, &self.clock);
+                application.token(out, key, claims, bound.as_deref(), Some(&person)).await
             }
         }
     }
@@ -175,6 +184,20 @@ impl Sources {
             on_behalf_of: None,
         };
         self.person()?.fetch(&key, None).await
+    }
+}
+
+fn unbound(error: &PopError) -> Failure {
+    Failure::new(FailureClass::Transient, error.to_string())
+}
+
+impl PopSigner for Sources {
+    fn thumbprint(&self) -> String {
+        self.pop_thumbprint()
+    }
+
+    fn sign(&self, token: &Token, pop: &PopAsk, now: Timestamp) -> Result<Secret, Failure> {
+        self.signed_request(token, pop, now)
     }
 }
 

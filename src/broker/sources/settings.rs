@@ -214,3 +214,47 @@ fn application(
         proof,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+    const ID: &str = "8d6e7a10-0000-4000-8000-000000000001";
+
+    fn resolve(text: &str, tenant: Option<&str>) -> Result<Vec<IdentitySettings>, SettingsError> {
+        let config: config::Config = toml::from_str(text).unwrap();
+        let tenant = tenant.map(|id| id.parse().unwrap());
+        IdentitySettings::resolve(&config.broker.identity, tenant, &Cloud::UsGovernment.endpoints())
+    }
+
+    #[test]
+    fn gaps_are_filled_from_the_node_and_nothing_else() {
+        let text = format!(
+            "[[broker.identity]]\nname = \"a\"\nkind = \"secret\"\nclient_id = \"{ID}\"\nsecret_file = \"/s\"\n\
+             [[broker.identity]]\nname = \"b\"\nkind = \"certificate\"\nclient_id = \"{ID}\"\n\
+             certificate_file = \"/c\"\ntenant = \"{ID}\"\ncloud = \"AzureChinaCloud\"\n\
+             [[broker.identity]]\nname = \"c\"\nkind = \"managed\"\nobject_id = \"{ID}\"\n"
+        );
+        let all = resolve(&text, Some(TENANT)).unwrap();
+        let application = |at: usize| match &all[at].way {
+            Way::Application(it) => (it.tenant.to_string(), it.login.clone()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(application(0), (TENANT.into(), "https://login.microsoftonline.us".into()));
+        assert_eq!(application(1), (ID.into(), "https://login.partner.microsoftonline.cn".into()));
+        let infos: Vec<IdentityInfo> = all.iter().map(IdentitySettings::info).collect();
+        let kinds: Vec<_> = infos.iter().map(|info| info.kind).collect();
+        assert_eq!(kinds, [IdentityKind::Secret, IdentityKind::Certificate, IdentityKind::Managed]);
+        assert_eq!((infos[0].client_id, infos[0].tenant), (ID.parse().ok(), TENANT.parse().ok()));
+        assert_eq!((infos[2].object_id, infos[2].client_id), (ID.parse().ok(), None));
+        assert_eq!(resolve(&text, None).unwrap_err(), SettingsError::NoTenant("a".into()));
+    }
+
+    #[test]
+    fn one_name_is_one_identity() {
+        let one = "[[broker.identity]]\nname = \"a\"\nkind = \"managed\"\n";
+        let said = resolve(&one.repeat(2), None).unwrap_err();
+        assert_eq!(said, SettingsError::Twice("a".into()));
+    }
+}

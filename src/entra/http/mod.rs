@@ -212,7 +212,9 @@ async fn read(mut response: reqwest::Response, host: &str) -> Result<Reply, Http
         return Err(too_large());
     }
     let headers = response.headers().clone();
-    let mut body = Vec::new();
+    // Room for all at once, so that no half of a token stays behind where the body grew out of.
+    let length = response.content_length().and_then(|n| usize::try_from(n).ok());
+    let mut body = Vec::with_capacity(length.unwrap_or_default().min(MAX_BODY_BYTES));
     while let Some(chunk) = response.chunk().await.map_err(|e| failure(host, &e))? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(too_large());

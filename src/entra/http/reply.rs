@@ -5,6 +5,7 @@ use std::time::Duration;
 use nightlatch_model::Timestamp;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroize;
 
 use super::{HttpError, MAX_RETRY_AFTER, printable};
 
@@ -15,6 +16,13 @@ pub struct Reply {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+}
+
+/// Tokens come in bodies; the token that is taken out is wiped by its own type, the rest of the body here.
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.body.zeroize();
+    }
 }
 
 impl Reply {

@@ -15,8 +15,6 @@ use crate::entra::http::{Http, Reply, Request};
 
 /// How long Entra may take for one token.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The largest field of a form, in bytes: a token on whose behalf is asked.
-pub const MAX_FIELD_BYTES: usize = 64 * 1024;
 
 /// The v2 endpoints of one tenant.
 #[derive(Clone, Debug)]

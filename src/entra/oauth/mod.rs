@@ -15,7 +15,7 @@ pub mod pop;
 mod tests;
 
 pub use answer::Answer;
-pub use endpoint::{MAX_FIELD_BYTES, TokenEndpoint};
+pub use endpoint::TokenEndpoint;
 pub use failure::{Said, classify};
 pub use grants::{
     CLIENT_ASSERTION_TYPE, Client, DEVICE_CODE_GRANT, Form, Grant, ON_BEHALF_OF_GRANT, merged_claims,

@@ -4,6 +4,8 @@
 //! The key never leaves this value and is never written down; with the process it is gone, and so are the
 //! tokens that were bound to it.
 
+use std::sync::OnceLock;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
@@ -25,6 +27,20 @@ pub struct PopKey {
     n: String,
     e: String,
     kid: String,
+}
+
+/// The key of this process, made when it is first needed.
+#[derive(Default)]
+pub struct LazyPopKey(OnceLock<Option<PopKey>>);
+
+impl LazyPopKey {
+    /// The key. Only the first call takes its time; make it where nobody waits.
+    ///
+    /// # Errors
+    /// [`PopError`].
+    pub fn get(&self) -> Result<&PopKey, PopError> {
+        self.0.get_or_init(|| PopKey::generate().ok()).as_ref().ok_or(PopError)
+    }
 }
 
 /// What a signed request says.

@@ -242,12 +242,11 @@ fn random_histories_keep_every_rule() {
             let mut lease = Lease::new(seed, rules.now());
             for event in events {
                 // What only a person can mend ends the lease, as a purge does.
-                if rules.taken_back || rules.user_needed {
-                    if rules.under_way.is_none() && rules.boot.is_multiple_of(3) {
-                        lease = Lease::new(seed, rules.now());
-                        (rules.taken_back, rules.user_needed, rules.failed) = (false, false, false);
-                        (rules.newest, rules.silent_until, rules.last_forced) = (None, 0, None);
-                    }
+                let waits_for_people = rules.taken_back || rules.user_needed;
+                if waits_for_people && rules.under_way.is_none() && rules.boot.is_multiple_of(3) {
+                    lease = Lease::new(seed, rules.now());
+                    (rules.taken_back, rules.user_needed, rules.failed) = (false, false, false);
+                    (rules.newest, rules.silent_until, rules.last_forced) = (None, 0, None);
                 }
                 happens(&mut lease, &mut rules, event);
                 seen.borrow_mut().0 += 1;

@@ -9,20 +9,21 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::file::{
-    Effect, MAX_LIST, MAX_POLICY_FILES, MAX_RULES, MayText, Page, PlaceText, PolicyError, PurposeText,
-    RuleText, Warning, WhoText, Words,
+    Effect, MAX_POLICY_FILES, MAX_RULES, MayText, Page, PlaceText, PolicyError, PurposeText, RuleText,
+    Warning, WhoText, Words,
+};
+use super::words::{
+    check_length, check_word, duration, pod_uid, rate, scope_name, slice_stem, unit_name, words,
 };
 use super::{
-    ANY, DEFAULT_RULE, Index, LEAST_USEFUL_LIFE, MAX_AGENT_LIFE, May, NameLookup, PERSON_RULE, Policy, Rate,
-    Rule, Who,
+    ANY, DEFAULT_RULE, Index, LEAST_USEFUL_LIFE, MAX_AGENT_LIFE, May, NameLookup, PERSON_RULE, Policy, Rule,
+    Who,
 };
 use crate::identity::PERSON;
 use crate::{IdentityTable, Place, Purpose, Resource};
 
 /// The longest name of a rule, in bytes.
 const MAX_RULE_NAME_BYTES: usize = 64;
-/// The longest name of a user, group, unit, slice, pod or scope, in bytes.
-const MAX_WORD_BYTES: usize = 256;
 /// The uid that means "none" (credentials(7), `(uid_t) -1`).
 const NO_UID: u32 = u32::MAX;
 
@@ -152,7 +153,7 @@ impl Work<'_> {
         let uids = self.numbers(page, rule, permit, who.uid.as_ref(), who.user.as_ref(), true)?;
         let gids = self.numbers(page, rule, permit, who.gid.as_ref(), who.group.as_ref(), false)?;
         let units = who.unit.as_ref().map(|units| self.units(page, units)).transpose()?;
-        let slices = who.slice.as_ref().map(|list| words(page, list, slice_name)).transpose()?;
+        let slices = who.slice.as_ref().map(|slices| self.slices(page, slices)).transpose()?;
         let pods = who.pod.as_ref().map(|list| words(page, list, pod_uid)).transpose()?;
         let place = who.place.map(|place| match place {
             PlaceText::Host => Place::Host,
@@ -215,6 +216,11 @@ impl Work<'_> {
     fn units(&mut self, page: &Page<'_>, list: &Words) -> Result<Box<[u32]>, PolicyError> {
         let units = words(page, list, unit_name)?;
         Ok(units.iter().map(|unit| number(&mut self.index.units, &mut self.next, unit)).collect())
+    }
+
+    fn slices(&mut self, page: &Page<'_>, list: &Words) -> Result<Box<[u32]>, PolicyError> {
+        let slices = words(page, list, slice_stem)?;
+        Ok(slices.iter().map(|slice| number(&mut self.index.slices, &mut self.next, slice)).collect())
     }
 
     // ---- may ----
@@ -391,110 +397,4 @@ fn number(map: &mut HashMap<Box<str>, u32>, next: &mut u32, text: &str) -> u32 {
     *next = next.saturating_add(1);
     map.insert(text.into(), *next);
     *next
-}
-
-fn check_length(page: &Page<'_>, at: usize, len: usize) -> Result<(), PolicyError> {
-    if len == 0 {
-        return Err(page.error(at, "an empty list matches nothing", "leave the key out, or name something"));
-    }
-    if len > MAX_LIST {
-        let problem = format!("a list of more than {MAX_LIST}");
-        return Err(page.error(at, problem, "spread it over several rules"));
-    }
-    Ok(())
-}
-
-fn check_word<'a>(page: &Page<'_>, word: &'a Spanned<String>) -> Result<&'a str, PolicyError> {
-    let text = word.get_ref();
-    if text.is_empty() || text.len() > MAX_WORD_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        let hint = format!("write 1 to {MAX_WORD_BYTES} printable characters without a space");
-        return Err(page.error(word.span().start, "not a plain name", hint));
-    }
-    Ok(text)
-}
-
-/// A checked list; `form` gives the kept form, or what is expected instead.
-fn words(
-    page: &Page<'_>,
-    list: &Words,
-    form: fn(&str) -> Result<Box<str>, &'static str>,
-) -> Result<Box<[Box<str>]>, PolicyError> {
-    check_length(page, list.span().start, list.get_ref().len())?;
-    let one = |word: &Spanned<String>| {
-        let text = check_word(page, word)?;
-        form(text)
-            .map_err(|hint| page.error(word.span().start, format!("`{text}` is not accepted here"), hint))
-    };
-    list.get_ref().iter().map(one).collect()
-}
-
-fn unit_name(text: &str) -> Result<Box<str>, &'static str> {
-    let whole = text.ends_with(".service") || text.ends_with(".scope");
-    let kept = text.replacen("@*.", "@.", 1);
-    if !whole || kept.contains('*') || kept.contains('/') {
-        return Err("write a unit such as `backup.service`, or `backup@*.service` for all of a template");
-    }
-    // `backup@.service` is the template itself and never runs; it stands for all of its instances.
-    Ok(kept.into())
-}
-
-fn slice_name(text: &str) -> Result<Box<str>, &'static str> {
-    if !text.ends_with(".slice") || text.contains(['*', '/']) {
-        return Err("write a slice such as `system.slice`; the slices in it are meant too");
-    }
-    Ok(text.into())
-}
-
-fn pod_uid(text: &str) -> Result<Box<str>, &'static str> {
-    let plain = |b: u8| b.is_ascii_hexdigit() || b == b'-';
-    if text == "*" || (matches!(text.len(), 32 | 36) && text.bytes().all(plain)) {
-        return Ok(text.to_ascii_lowercase().into());
-    }
-    Err("write the uid of a pod (kubectl get pod -o jsonpath={.metadata.uid}), or `*` for every pod")
-}
-
-fn scope_name(text: &str) -> Result<Box<str>, &'static str> {
-    if text.contains('*') {
-        return Err("write a scope such as `User.Read`, or `.default`");
-    }
-    Ok(text.to_ascii_lowercase().into())
-}
-
-/// `60/min`.
-fn rate(page: &Page<'_>, text: &Spanned<String>) -> Result<Rate, PolicyError> {
-    let read = || {
-        let (count, per) = text.get_ref().split_once('/')?;
-        let per = match per.trim() {
-            "s" | "sec" => 1,
-            "m" | "min" => 60,
-            "h" | "hour" => 3_600,
-            _ => return None,
-        };
-        let count: u32 = count.trim().parse().ok()?;
-        (count > 0).then_some(Rate { count, per: Duration::from_secs(per) })
-    };
-    read()
-        .ok_or_else(|| page.error(text.span().start, "`rate` is no rate", "write `60/min`, `1/s` or `10/h`"))
-}
-
-/// `15m`, `90s`, `1h 30min`.
-fn duration(text: &str) -> Option<Duration> {
-    let (mut total, mut rest) = (0_u64, text.trim());
-    if rest.is_empty() || rest.len() > MAX_WORD_BYTES {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (digits, tail) = rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit())?)?;
-        let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(end)?;
-        let scale = match unit {
-            "s" | "sec" => 1,
-            "m" | "min" => 60,
-            "h" => 3_600,
-            _ => return None,
-        };
-        total = total.checked_add(digits.parse::<u64>().ok()?.checked_mul(scale)?)?;
-        rest = tail.trim_start();
-    }
-    Some(Duration::from_secs(total))
 }

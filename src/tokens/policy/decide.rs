@@ -57,6 +57,8 @@ pub(super) struct SeenCaller<'a> {
     pub(super) caller: &'a Caller,
     /// The unit, by its number and by that of its template.
     units: [Option<u32>; 2],
+    /// The slice and those that it lies in.
+    slices: Vec<u32>,
 }
 
 /// A question in numbers.
@@ -90,7 +92,12 @@ impl Index {
         let exact = unit.and_then(|unit| self.units.get(unit).copied());
         let template = unit.filter(|_| !self.units.is_empty()).and_then(template_of);
         let template = template.and_then(|template| self.units.get(template.as_str()).copied());
-        SeenCaller { caller, units: [exact, template] }
+        let slice = caller.process.as_ref().and_then(|process| process.slice.as_deref());
+        let slices = match slice.filter(|_| caller.place != Place::Unknown && !self.slices.is_empty()) {
+            Some(slice) => slices_around(slice).filter_map(|slice| self.slices.get(slice).copied()).collect(),
+            None => Vec::new(),
+        };
+        SeenCaller { caller, units: [exact, template], slices }
     }
 
     pub(super) fn ask<'a>(&self, ask: &'a Ask) -> SeenAsk<'a> {
@@ -128,6 +135,14 @@ fn template_of(unit: &str) -> Option<String> {
     let (name, instance) = unit.split_once('@')?;
     let (_, kind) = instance.rsplit_once('.')?;
     Some(format!("{name}@.{kind}"))
+}
+
+/// `a-b-c`, `a-b`, `a` and the root `-` for `a-b-c.slice`: the dashes of a slice's name are its path
+/// (systemd.slice(5)).
+fn slices_around(slice: &str) -> impl Iterator<Item = &str> {
+    let stem = slice.strip_suffix(".slice").unwrap_or_default();
+    let parents = stem.match_indices('-').filter_map(|(at, _)| stem.get(..at));
+    parents.chain([stem, "-"])
 }
 
 /// `vault.azure.net` for `https://name.vault.azure.net`; nothing where there is a port or a path.
@@ -173,14 +188,13 @@ impl Rule {
             let hidden = unplaced && caller.door != Door::Loopback;
             return Some(if hidden { Miss::Unplaced } else { Miss::Unit });
         }
-        let process = caller.process.as_ref().filter(|_| !unplaced);
-        if let Some(slices) = &who.slices {
-            let theirs = process.and_then(|process| process.slice.as_deref());
-            if !theirs.is_some_and(|theirs| slices.iter().any(|slice| within_slice(theirs, slice))) {
-                return Some(if unplaced { Miss::Unplaced } else { Miss::Slice });
-            }
+        if let Some(slices) = &who.slices
+            && !seen.slices.iter().any(|slice| slices.contains(slice))
+        {
+            return Some(if unplaced { Miss::Unplaced } else { Miss::Slice });
         }
         if let Some(pods) = &who.pods {
+            let process = caller.process.as_ref().filter(|_| !unplaced);
             let theirs = process.and_then(|process| process.pod.as_ref());
             if !theirs.is_some_and(|pod| pods.iter().any(|uid| **uid == *"*" || **uid == *pod.uid)) {
                 return Some(if unplaced { Miss::Unplaced } else { Miss::Pod });
@@ -236,16 +250,6 @@ impl Rule {
     pub(super) fn miss(&self, caller: &SeenCaller<'_>, ask: &SeenAsk<'_>) -> Option<Miss> {
         self.who_miss(caller).or_else(|| self.may_miss(ask))
     }
-}
-
-/// Whether slice `theirs` is `slice` or lies in it: the dashes of a slice's name are its path
-/// (systemd.slice(5)).
-fn within_slice(theirs: &str, slice: &str) -> bool {
-    if theirs == slice || slice == "-.slice" {
-        return true;
-    }
-    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
-    theirs.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// What one rule did, for whoever wants to tell it.

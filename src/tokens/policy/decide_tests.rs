@@ -303,7 +303,10 @@ fn units_slices_and_pods_need_a_known_place() {
         ("xdump@mon.service", "system.slice", "default: not_allowed"),
         ("x.service", "batch.slice", "batch/node"),
         ("x.service", "batch-night.slice", "batch/node"),
+        ("x.service", "batch-night-deep.slice", "batch/node"),
         ("x.service", "batches.slice", "default: not_allowed"),
+        ("x.service", "night-batch.slice", "default: not_allowed"),
+        ("x.service", "-.slice", "default: not_allowed"),
     ] {
         assert_eq!(default(&policy, &in_unit(7, unit, slice), VAULT), expected, "{unit} {slice}");
         let mut unknown = in_unit(7, unit, slice);

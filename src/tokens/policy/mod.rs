@@ -15,6 +15,7 @@ mod compile;
 mod decide;
 mod file;
 mod trace;
+mod words;
 
 #[cfg(test)]
 mod decide_tests;
@@ -110,7 +111,7 @@ struct Who {
     uids: Option<Box<[u32]>>,
     gids: Option<Box<[u32]>>,
     units: Option<Box<[u32]>>,
-    slices: Option<Box<[Box<str>]>>,
+    slices: Option<Box<[u32]>>,
     pods: Option<Box<[Box<str>]>>,
     place: Option<Place>,
 }
@@ -152,6 +153,8 @@ struct Index {
     suffix: HashMap<Box<str>, u32>,
     /// Units, and templates as `name@.service`.
     units: HashMap<Box<str>, u32>,
+    /// Slices, without `.slice`.
+    slices: HashMap<Box<str>, u32>,
 }
 
 /// The number of the pattern `*`.

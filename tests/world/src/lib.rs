@@ -18,6 +18,7 @@ mod node;
 mod person;
 pub mod playground;
 mod run;
+mod service;
 mod story;
 mod tenant;
 
@@ -28,5 +29,6 @@ pub use install::{Binaries, attach, install};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use person::{Person, SshOutcome, local_user};
 pub use run::{WorldError, wait_until};
+pub use service::{Service, interop, interop_drivers};
 pub use story::Story;
 pub use tenant::{Metadata, Tenant};

@@ -136,3 +136,22 @@ fn a_killed_owner_leaves_nothing() {
     gone.unwrap_or_else(|why| panic!("{why}: {:?}", traces(id)));
     wait_until("the killed owner's key is gone", LIMIT, || !Path::new(key).exists()).unwrap();
 }
+
+#[test]
+fn a_service_is_a_unit_and_a_user_of_its_own() {
+    let node = Node::boot(&NodeSpec::default()).unwrap();
+    node.add_users(&["svc-one"]).unwrap();
+    let lent = tempfile::tempdir().unwrap();
+    fs::write(lent.path().join("word"), "lent\n").unwrap();
+    let folder = node.lend(lent.path(), "words").unwrap();
+    assert_eq!(node.lend(lent.path(), "words").unwrap(), folder, "twice is once");
+    let script = format!("id -un; cat /proc/self/cgroup; echo $WORD; cat {folder}/word; exit 7");
+    let service = node.service("first.service", "svc-one").env("WORD", "two words");
+    let done = service.run(&["sh", "-c", &script]).unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(7), "{done:?}");
+    assert!(said.starts_with("svc-one\n") && said.ends_with("two words\nlent\n"), "{done:?}");
+    assert!(said.contains("/system.slice/first.service\n"), "{said}");
+    // A unit of the same name may run again: nothing stays of a service that ended.
+    assert_eq!(service.run(&["true"]).unwrap().status.code(), Some(0));
+}

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nightlatch_emulator::world;
 use nightlatch_tokens::{Claims, FailureClass, PopAsk, TokenType};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
@@ -87,8 +89,6 @@ async fn an_assertion_of_ours_is_verified_by_code_of_another_hand() {
 /// An outside issuer and a token of its for `subject`.
 async fn outside(tenant: &Tenant, key: &KeyPair, subject: &str) -> String {
     use aws_lc_rs::signature::KeyPair as _;
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let pair = aws_lc_rs::rsa::KeyPair::from_pkcs8(&key.serialize_der()).unwrap();
     let n = URL_SAFE_NO_PAD.encode(pair.public_key().modulus().big_endian_without_leading_zero());
     let issuer = "https://issuer.example";
@@ -198,23 +198,40 @@ async fn a_bound_token_is_asked_for_with_our_key_and_wrapped_for_one_service() {
     let server =
         Server::start(vec![Answer::new(200, &TOKEN.replace("Bearer", "pop")), Answer::new(200, TOKEN)]).await;
     let sources = at(&server.url(""), folder.path(), direct(&server, folder.path()));
-    let pop = sources.pop_key("app").await.unwrap();
+    let thumbprint = sources.pop_thumbprint();
     let mut bound = key("app", "6256c85f-0aad-4d50-b960-e6e9b21efe35");
-    bound.pop_key = Some(pop.kid().to_owned());
+    bound.pop_key = Some(thumbprint.clone());
     let token = sources.fetch(&bound, None).await.unwrap();
     assert_eq!((token.kind, token.secret.expose()), (TokenType::Pop, "tok"));
     let body = server.seen()[0].body.clone();
-    assert!(
-        body.contains("&token_type=pop") && body.contains(&format!("&req_cnf={}", pop.req_cnf())),
-        "{body}"
-    );
+    let confirmation = URL_SAFE_NO_PAD.encode(format!(r#"{{"kid":"{thumbprint}","xms_ksl":"sw"}}"#));
+    assert!(body.contains("&token_type=pop") && body.contains(&format!("&req_cnf={confirmation}")), "{body}");
     let ask = PopAsk::new("/subscriptions/s", Some("n1")).unwrap();
-    let signed = sources.signed_request("app", &token, &ask).await.unwrap();
-    assert_eq!(signed.expose().split('.').count(), 3);
+    let signed = sources.signed_request(&token, &ask, super::NOW).unwrap();
+    let signed: Vec<&str> = signed.expose().split('.').collect();
+    let payload = URL_SAFE_NO_PAD.decode(signed[1]).unwrap();
+    let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(
+        (&payload["at"], &payload["u"], &payload["nonce"]),
+        (&json!("tok"), &json!("/subscriptions/s"), &json!("n1"))
+    );
+    let ask = PopAsk::new("/subscriptions/s", None).unwrap();
+    let again = |_| sources.signed_request(&token, &ask, super::NOW).unwrap().expose().to_owned();
+    assert_ne!(again(1), again(2), "a nonce of its own each time");
     // A bearer token in its place could be used by anybody who sees it.
     assert!(refused(&sources, &bound).await.sentence.contains("type that was asked for"));
     bound.pop_key = Some("a key of before the restart".to_owned());
     assert_eq!(refused(&sources, &bound).await.class, FailureClass::Transient);
+    assert_eq!(server.seen().len(), 2);
+    // A federated application has no credential of its own that Entra would bind a token to.
+    let proof = Proof::Federated { file: file(folder.path(), "token", "a.b.c"), proxy: None };
+    let mut settings = direct(&server, folder.path());
+    if let Way::Application(application) = &mut settings[0].way {
+        application.proof = proof;
+    }
+    let sources = at(&server.url(""), folder.path(), settings);
+    bound.pop_key = Some(sources.pop_thumbprint());
+    assert_eq!(refused(&sources, &bound).await.class, FailureClass::Config);
     assert_eq!(server.seen().len(), 2);
 }
 

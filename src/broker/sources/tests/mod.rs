@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::machine::Pace;
 use super::settings::{Application, IdentitySettings, Proof, Way};
-use super::{Reach, Sources};
+use super::{Gate, Reach, Sources};
 use crate::broker::Source;
 use crate::clock::{Clock, ManualClock};
 use crate::entra::http::Http;
@@ -69,6 +69,7 @@ fn at(base: &str, tokens: &Path, settings: Vec<IdentitySettings>) -> Sources {
     };
     let mut sources = Sources::new(settings, reach, None, Clock::Manual(ManualClock::at(NOW)));
     sources.machine.pace = QUICK;
+    sources.machine.gate = Gate::with(Duration::from_millis(1));
     sources
 }
 
@@ -135,6 +136,7 @@ impl Tenant {
         };
         let mut sources = Sources::new(settings, reach, person, Clock::System);
         sources.machine.pace = QUICK;
+        sources.machine.gate = Gate::with(Duration::from_millis(1));
         sources
     }
 

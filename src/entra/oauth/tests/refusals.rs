@@ -7,11 +7,13 @@ use nightlatch_model::Secret;
 use nightlatch_tokens::{Failure, FailureClass};
 use serde_json::json;
 
-use super::{CLIENT, NOW, endpoint};
-use crate::entra::http::HttpError;
+use super::{CLIENT, NOW, TENANT, endpoint};
+use crate::entra::http::{Http, HttpError, ProxyRule};
 use crate::entra::oauth::failure::{page, unheard};
-use crate::entra::oauth::{Client, DEVICE_CODE_GRANT, Form, Grant, ON_BEHALF_OF_GRANT, Said, classify};
-use crate::entra::tiny_server::Answer;
+use crate::entra::oauth::{
+    Client, DEVICE_CODE_GRANT, Form, Grant, ON_BEHALF_OF_GRANT, Said, TokenEndpoint, classify,
+};
+use crate::entra::tiny_server::{Answer, Server};
 
 use FailureClass::{Config, Lag, NeedsUser, Revoked, Transient};
 
@@ -224,4 +226,32 @@ async fn a_secret_never_comes_back_in_a_sentence() {
     let odd = json!({"error": "a b\u{1b}", "suberror": "x".repeat(99)});
     let failure = refused(Answer::new(400, &odd.to_string()), &Form::client_credentials("s")).await;
     assert_eq!((failure.error.as_deref(), failure.suberror), (Some("unknown"), None));
+}
+
+/// What the HTTP library really says of a proxy that refuses, not what it is believed to say.
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named() {
+    const INNER: &str = "INNER_PROXY_EXPECTS";
+    if let Ok(expected) = std::env::var(INNER) {
+        let http = Http::internet(ProxyRule::Environment).unwrap();
+        let endpoint = TokenEndpoint::new(http, "https://login.example", TENANT);
+        let failure = endpoint.post(&Form::client_credentials("s"), NOW).await.map(|_| ()).unwrap_err();
+        assert_eq!(failure.class, Transient);
+        assert!(failure.sentence.contains(&expected), "{}", failure.sentence);
+        return;
+    }
+    let test = "entra::oauth::tests::refusals::a_proxy_that_refuses_is_named";
+    for (status, expected) in [(407, "wants a password (407)"), (403, "allow CONNECT to login.example:443")] {
+        let proxy = Server::start(vec![Answer::new(status, "")]).await;
+        let mut inner = tokio::process::Command::new(std::env::current_exe().unwrap());
+        inner.args(["--exact", test, "--test-threads", "1"]).env_remove("NO_PROXY").env_remove("no_proxy");
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+            inner.env(name, proxy.url(""));
+        }
+        let done = inner.env(INNER, expected).output().await.unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && said.contains("1 passed"), "{status}: {said}");
+        assert_eq!(proxy.seen().len(), 1, "{status}");
+        assert!(proxy.seen()[0].line.starts_with("CONNECT login.example:443"));
+    }
 }

@@ -1,0 +1,245 @@
+//! How a person signs in: authorization code with PKCE in a browser, a code on another device, and the
+//! refresh of what came of it (Microsoft Learn, "OAuth 2.0 authorization code flow", "device
+//! authorization grant", "Refresh tokens"; RFC 7636, RFC 8252, RFC 8628).
+//!
+//! Everything is bound to one tenant and one application. Nothing here keeps a token, waits or reads a
+//! clock; nobody is taken for a person except by the claims of an ID token that came over our own
+//! connection to Entra and fits in every point.
+
+mod browser;
+mod device;
+mod id_token;
+mod redirect;
+#[cfg(test)]
+mod tests;
+
+pub use browser::{Browser, RANDOM_BYTES};
+pub use device::{DEVICE_LIMIT, Device, Pace};
+pub use id_token::{IdTokenError, MAX_USERNAME_BYTES, PersonId};
+pub use redirect::{MAX_REDIRECT_BYTES, Outcome, Redirect, RedirectError};
+
+use nightlatch_model::{Guid, Secret, TenantId, Timestamp};
+use nightlatch_tokens::{Claims, Failure, FailureClass, Resource, Token, TokenType};
+
+use self::id_token::Expected;
+use super::http::Http;
+use super::oauth::{Answer, DEVICE_CODE_GRANT, Form, TokenEndpoint, merged_claims, scope_of};
+
+/// What a sign-in itself needs: an ID token, and a refresh token.
+const SIGN_IN_SCOPES: &str = "openid profile offline_access";
+
+/// What a sign-in is to ask for beyond the sign-in itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Scopes to consent to at once.
+    pub scopes: Vec<String>,
+    /// A claims challenge that the sign-in must satisfy.
+    pub claims: Option<Claims>,
+    /// The name to propose on the page.
+    pub login_hint: Option<String>,
+}
+
+impl Wish {
+    fn scope(&self) -> String {
+        self.scopes.iter().fold(SIGN_IN_SCOPES.to_owned(), |all, scope| format!("{all} {scope}"))
+    }
+
+    fn claims(&self) -> Option<&str> {
+        self.claims.as_ref().map(Claims::as_str)
+    }
+}
+
+/// What a sign-in gave.
+pub struct Signed {
+    /// Who it is.
+    pub person: PersonId,
+    /// What stands for the sign-in from now on.
+    pub refresh_token: Secret,
+}
+
+/// What a refresh gave.
+pub struct Refreshed {
+    /// Whose it is, which the caller must compare with whose it has to be.
+    pub person: PersonId,
+    /// The access token.
+    pub token: Token,
+    /// The next refresh token; without one the last stays good.
+    pub refresh_token: Option<Secret>,
+}
+
+/// Why a refresh gave nothing.
+#[derive(Debug)]
+pub enum RefreshError {
+    /// Entra, or the way to it.
+    Failed(Failure),
+    /// The answer is about somebody else, another application or another tenant, or does not say.
+    NotOurs(IdTokenError),
+}
+
+/// One state of a device sign-in.
+pub enum Polled {
+    /// The person is not done.
+    Pending,
+    /// Not done, and asked too often.
+    SlowDown,
+    /// Done.
+    Signed(Signed),
+}
+
+/// The application that people of one tenant sign in to.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    endpoint: TokenEndpoint,
+    issuer: String,
+    tenant: TenantId,
+    client: Guid,
+    client_id: String,
+}
+
+impl SignIn {
+    /// `login` is Entra's host as in [`super::clouds::Endpoints::login`].
+    #[must_use]
+    pub fn new(http: Http, login: &str, tenant: TenantId, client: Guid) -> Self {
+        let endpoint = TokenEndpoint::new(http, login, &tenant.to_string());
+        let issuer = format!("{}/{tenant}/v2.0", login.trim_end_matches('/'));
+        Self { endpoint, issuer, tenant, client, client_id: client.to_string() }
+    }
+
+    /// The same, for a stand-in that serves the names of `login` under another address.
+    #[cfg(test)]
+    pub(crate) fn issued_by(mut self, login: &str) -> Self {
+        self.issuer = format!("{login}/{}/v2.0", self.tenant);
+        self
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The application.
+    #[must_use]
+    pub const fn client(&self) -> Guid {
+        self.client
+    }
+
+    /// Host and application: what fails together.
+    #[must_use]
+    pub fn circuit(&self) -> String {
+        format!("{} {}", self.endpoint.audience(), self.client_id)
+    }
+
+    /// Begins a sign-in in a browser on this machine, which comes back to `port` of localhost.
+    #[must_use]
+    pub fn browser(&self, wish: &Wish, port: u16, random: &[u8; RANDOM_BYTES]) -> Browser {
+        Browser::new(&self.endpoint.url("authorize"), &self.client_id, wish, port, random)
+    }
+
+    /// Redeems the code that the browser brought.
+    ///
+    /// # Errors
+    /// [`Failure`] of Entra, or that the answer is not a sign-in to this application in this tenant.
+    pub async fn redeem(&self, browser: &Browser, code: &Secret, now: Timestamp) -> Result<Signed, Failure> {
+        let form = Form::new(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", &self.client_id),
+            ("code", code.expose()),
+            ("redirect_uri", browser.redirect_uri()),
+            ("code_verifier", browser.verifier()),
+            // Of one resource at most, whatever was consented to.
+            ("scope", SIGN_IN_SCOPES),
+        ]);
+        let answer = self.endpoint.post(&form.maybe("claims", browser.claims()), now).await?;
+        self.signed(answer, Some(browser.nonce()), now)
+    }
+
+    /// Begins a sign-in on another device.
+    ///
+    /// # Errors
+    /// [`Failure`], also when the answer cannot be shown to a person.
+    pub async fn device(&self, wish: &Wish, now: Timestamp) -> Result<Device, Failure> {
+        let scope = wish.scope();
+        let form = Form::new(&[("client_id", &self.client_id), ("scope", &scope)]);
+        let reply = self.endpoint.post_to("devicecode", &form.maybe("claims", wish.claims()), now).await?;
+        Device::read(reply.body(), wish.claims()).ok_or_else(|| {
+            Failure::new(
+                FailureClass::Transient,
+                "Entra's answer about a device code cannot be used: try again",
+            )
+        })
+    }
+
+    /// Asks whether the person is done on the other device.
+    ///
+    /// # Errors
+    /// [`Failure`]: declined, expired, or what else ends it; [`FailureClass::Transient`] does not.
+    pub async fn poll(&self, device: &Device, now: Timestamp) -> Result<Polled, Failure> {
+        let form = Form::new(&[
+            ("grant_type", DEVICE_CODE_GRANT),
+            ("client_id", &self.client_id),
+            ("device_code", device.code()),
+        ]);
+        match self.endpoint.post(&form.maybe("claims", device.claims()), now).await {
+            Ok(answer) => self.signed(answer, None, now).map(Polled::Signed),
+            Err(failure) => match failure.error.as_deref() {
+                Some("authorization_pending") => Ok(Polled::Pending),
+                Some("slow_down") => Ok(Polled::SlowDown),
+                _ => Err(failure),
+            },
+        }
+    }
+
+    /// Exchanges a refresh token for an access token, and most often the next refresh token.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn refresh(
+        &self,
+        refresh_token: &Secret,
+        resource: &Resource,
+        scopes: &[String],
+        claims: Option<&Claims>,
+        cae: bool,
+        now: Timestamp,
+    ) -> Result<Refreshed, RefreshError> {
+        let scope = format!("{} {SIGN_IN_SCOPES}", scope_of(resource, scopes));
+        let claims = merged_claims(claims, cae);
+        let form = Form::new(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", &self.client_id),
+            ("refresh_token", refresh_token.expose()),
+            ("scope", &scope),
+        ]);
+        let form = form.maybe("claims", claims.as_deref());
+        let mut answer = self.endpoint.post(&form, now).await.map_err(RefreshError::Failed)?;
+        let next = answer.refresh_token.take();
+        if answer.access_token.expose() == refresh_token.expose() {
+            return Err(RefreshError::NotOurs(IdTokenError::Kind));
+        }
+        let person = self.person(&answer, None, now).map_err(RefreshError::NotOurs)?;
+        if answer.kind != TokenType::Bearer {
+            return Err(RefreshError::NotOurs(IdTokenError::Kind));
+        }
+        Ok(Refreshed { person, token: answer.into_token(), refresh_token: next })
+    }
+
+    fn person(&self, answer: &Answer, nonce: Option<&str>, now: Timestamp) -> Result<PersonId, IdTokenError> {
+        let token = answer.id_token.as_ref().ok_or(IdTokenError::Missing)?;
+        let expected = Expected { issuer: &self.issuer, tenant: self.tenant, client: self.client, nonce };
+        id_token::read(token, &expected, now)
+    }
+
+    fn signed(&self, mut answer: Answer, nonce: Option<&str>, now: Timestamp) -> Result<Signed, Failure> {
+        let person = self
+            .person(&answer, nonce, now)
+            .map_err(|error| Failure::new(FailureClass::NeedsUser, error.to_string()))?;
+        let refresh_token = answer.refresh_token.take().ok_or_else(|| {
+            Failure::new(
+                FailureClass::Config,
+                "Entra gave no refresh token: allow offline_access for the application of `broker.sign_in`",
+            )
+        })?;
+        Ok(Signed { person, refresh_token })
+    }
+}
