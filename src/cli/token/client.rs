@@ -121,9 +121,7 @@ where
     F: Future<Output = Result<T, BrokerError>>,
 {
     check_server()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BrokerError::Runtime)?;
-    let done = runtime.block_on(async {
+    on_runtime(async {
         let connector = service_fn(|_: tonic::transport::Uri| async { connect().await.map(TokioIo::new) });
         let channel = Endpoint::from_static("http://nightlatchd")
             .connect_timeout(CONNECT_TIMEOUT)
@@ -131,8 +129,15 @@ where
             .await
             .map_err(|cause| unreachable(&cause))?;
         work(TokenBrokerClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)).await
-    });
-    // A browser that never came is still being waited for; nobody waits for that wait.
+    })
+}
+
+/// Runs it to its end and no longer: a browser that never came may still be waited for, in a thread whose wait
+/// nobody waits for.
+fn on_runtime<T>(work: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BrokerError::Runtime)?;
+    let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
 }
@@ -175,5 +180,17 @@ mod tests {
         assert_eq!(BrokerError::from(Status::internal("x")).exit(), UNKNOWN);
         assert_eq!(BrokerError::from(Status::unavailable("x")).exit(), UNKNOWN);
         assert_eq!(BrokerError::from(Status::invalid_argument("x")).exit(), USAGE);
+    }
+
+    #[test]
+    fn an_end_does_not_wait_for_a_browser_that_never_came() {
+        // The thread ends when this test does; waiting for it before that would be for ever.
+        let (_browser, never) = std::sync::mpsc::channel::<()>();
+        let refused = on_runtime::<()>(async {
+            tokio::task::spawn_blocking(move || never.recv());
+            tokio::task::yield_now().await;
+            Err(BrokerError::from(Status::internal("refused")))
+        });
+        assert_eq!(refused.unwrap_err().to_string(), "refused");
     }
 }
