@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use nightlatch::broker::identity_header::{identity_header, kept_boot_key};
 use nightlatch_emulator::world;
 use nightlatch_world::{interop, wait_until};
 use serde_json::{Value, json};
@@ -17,8 +18,11 @@ const KUBE: &str = "svc-kube";
 impl Stage {
     /// What goes into the environment of `unit`, so that it may use the loopback door.
     fn identity_header(&self, unit: &str) -> String {
-        let said = self.node.shell(&format!("nightlatch token header --unit {unit}")).unwrap();
-        said.trim().to_owned()
+        let state = tempfile::tempdir().unwrap();
+        let kept = self.node.read_file("/var/lib/nightlatch/identity-header.key").unwrap();
+        std::fs::write(state.path().join("identity-header.key"), kept).unwrap();
+        let key = kept_boot_key(state.path()).unwrap().unwrap();
+        identity_header(&key, unit)
     }
 
     /// A program that speaks App Service's protocol to the loopback door.

@@ -107,7 +107,7 @@ fn stage() -> Stage {
     node.write_file("/etc/nightlatch/ci.pem", &pem, 0o640, "root:nightlatch").unwrap();
     let text = format!(
         r#"tenant = "{}"
-cloud = "AzurePublicCloud"
+cloud = "AzureCloud"
 mode = "observe"
 [node]
 kind = "vm"
@@ -164,7 +164,7 @@ impl Stage {
     }
 
     fn person(&self, words: &[&str]) -> (i32, String) {
-        let done = self.node.exec_as(DEV, words).unwrap();
+        let done = self.node.service("shell.service", DEV).run(words).unwrap();
         let text = [done.stdout, done.stderr].concat();
         (done.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
     }
@@ -197,7 +197,8 @@ fn another_authority_takes_our_assertion() {
 #[test]
 fn another_authority_signs_a_person_in_and_rotates() {
     let stage = stage();
-    let mut login = stage.node.command(&["runuser", "-u", DEV, "--", "nightlatch", "login", "--device-code"]);
+    let mut login =
+        stage.node.service("login.service", DEV).command(&["nightlatch", "login", "--device-code"]);
     let mut login = login.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(login.stderr.take().unwrap());
     let mut heard = String::new();

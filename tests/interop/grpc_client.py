@@ -30,7 +30,7 @@ def call(arguments):
     with grpc.insecure_channel(f"unix:{arguments.socket}", options=options) as channel:
         ask = getattr(broker_pb2_grpc.TokenBrokerStub(channel), arguments.method)
         try:
-            answer = ask(request, timeout=20)
+            answer = ask(request, timeout=90)
             if method.server_streaming:
                 stream, answer = answer, next(answer)
                 stream.cancel()

@@ -23,6 +23,11 @@ def azure_identity(arguments):
 
     scope = arguments.resource.rstrip("/") + "/.default" if not arguments.exact else arguments.resource + "/.default"
     words = selector(arguments)
+    raw = selector(arguments)
+    if arguments.resource_id:
+        # This half of the package passes the name on as it stands: the endpoint's own must be given.
+        name = "mi_res_id" if "IDENTITY_ENDPOINT" in os.environ else "msi_res_id"
+        raw = {"identity_config": {name: arguments.resource_id}}
     # A developer's own sign-ins are not what is tried here.
     default = {"require_envvar": False}
     if arguments.client_id:
@@ -34,7 +39,7 @@ def azure_identity(arguments):
 
     tries = {
         "ManagedIdentityCredential": lambda: azure.identity.ManagedIdentityCredential(**words).get_token(scope),
-        "aio.ManagedIdentityCredential": lambda: asyncio.run(later(azure.identity.aio.ManagedIdentityCredential(**words))),
+        "aio.ManagedIdentityCredential": lambda: asyncio.run(later(azure.identity.aio.ManagedIdentityCredential(**raw))),
     }
     if not arguments.object_id and not arguments.resource_id:
         os.environ["AZURE_TOKEN_CREDENTIALS"] = "ManagedIdentityCredential"

@@ -82,6 +82,9 @@ pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doo
         health.set("broker", "ok", "off: no identity is configured (`broker.enabled`)".to_owned());
         return health;
     }
+    // Before the first token: what is locked later may have been written to swap by then.
+    let locked = cache::memory::lock_all();
+    health.set("memory", "ok", locked.to_string());
     match run(settings, state, clock, doors, &health) {
         Ok(identities) => health.set("broker", "ok", identities),
         Err(cause) => {

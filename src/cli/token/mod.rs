@@ -5,6 +5,7 @@
 mod client;
 mod from_az;
 mod get;
+mod header;
 pub(super) mod show;
 mod watch;
 
@@ -36,6 +37,12 @@ pub(super) enum TokenCommand {
     },
     /// List the tokens that the broker keeps for you (for root: everybody's), never the tokens themselves.
     List,
+    /// Make the X-IDENTITY-HEADER for a program that asks on loopback (root). `-o env` prints the variables
+    /// that Azure SDKs read; they hold until the next boot.
+    Header {
+        #[command(flatten)]
+        whom: header::For,
+    },
     /// Say whether you would get a token and which rule decides it; ask nobody outside.
     Explain {
         #[command(flatten)]
@@ -154,6 +161,7 @@ pub(super) fn run(command: &TokenCommand, format: Option<Format>) -> u8 {
         TokenCommand::Get { wish, force_refresh } => get::run(wish, *force_refresh, format),
         TokenCommand::Watch { wish } => watch::run(wish),
         TokenCommand::List => show::list(format),
+        TokenCommand::Header { whom } => header::run(whom, format),
         TokenCommand::Explain { wish } => show::explain(wish, format),
     }
 }

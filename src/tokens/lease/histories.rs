@@ -50,7 +50,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => (min, claims, proptest::bool::weighted(0.1)).prop_map(|(min, claims, force)| Event::Ask { min, claims, force }),
         4 => any::<bool>().prop_map(|wanted| Event::Look { wanted }),
-        7 => (prop_oneof![4 => 600_i64..100_000, 1 => -50_i64..600], proptest::option::of(0_u64..50_000))
+        12 => (prop_oneof![4 => 600_i64..100_000, 1 => -50_i64..600], proptest::option::of(0_u64..50_000))
             .prop_map(|(life, refresh_in)| Event::Lands { life, refresh_in }),
         2 => (0_u8..40, proptest::option::weighted(0.3, 0_u64..200), any::<u64>())
             .prop_map(|(class, retry_after, dice)| Event::Fails { class, retry_after, dice }),
@@ -256,5 +256,5 @@ fn random_histories_keep_every_rule() {
         })
         .unwrap();
     let (events, landed) = *seen.borrow();
-    assert!(events >= 100_000 && landed > 5_000, "{events} events, {landed} tokens: the histories are empty");
+    assert!(events >= 100_000 && landed > 4_000, "{events} events, {landed} tokens: the histories are empty");
 }

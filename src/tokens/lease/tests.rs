@@ -165,6 +165,23 @@ fn a_source_that_is_down_does_not_take_a_valid_token_away() {
 }
 
 #[test]
+fn nobody_waits_for_a_source_that_failed_a_moment_ago() {
+    let mut lease = holding(0, HOUR);
+    assert!(look(&mut lease, at(3240)).start);
+    lease.failed(at(3240), &down(), 0);
+    // Less than the least life is left, and it is time to ask again: both happen.
+    let step = ask(&mut lease, at(3300), &plain());
+    assert!(step.start && served(step).stale.is_some());
+    assert!(served(ask(&mut lease, at(3301), &plain())).stale.is_some(), "nor while it is being asked");
+    // A failure of long ago says nothing about the source now.
+    let mut lease = holding(0, 2 * HOUR);
+    assert!(look(&mut lease, at(3600)).start);
+    lease.failed(at(3600), &down(), 0);
+    let step = ask(&mut lease, at(2 * HOUR - 200), &plain());
+    assert!(step.start && waits(&step));
+}
+
+#[test]
 fn past_bug_55_a_token_never_outlives_its_end() {
     // A suspend of two hours: the clock since boot counts it, whatever the wall clock says.
     let mut lease = holding(0, HOUR);

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::trace::why;
 use super::{ANY, Decision, Denied, Grant, Index, Policy, Rule};
 use crate::identity::PERSON;
 use crate::{Ask, Caller, Door, IdentityInfo, IdentityRef, IdentityTable, Place, Purpose, Resource};
@@ -355,15 +356,20 @@ impl Policy {
             return denial(walk, rule);
         }
         let unknown = matches!(&walk.wanted, Wanted::These(these) if these.is_empty());
-        let (miss, nearest) = walk.closest.map_or((None, None), |(miss, rule)| (Some(miss), Some(rule)));
-        let word = match miss {
+        let word = match walk.closest {
             _ if caller.uid == u32::MAX => Miss::Unplaced.word(),
-            Some(miss) if unknown && miss >= Miss::Identity => Miss::Identity.word(),
-            Some(miss) => miss.word(),
+            Some((miss, _)) if unknown && miss >= Miss::Identity => Miss::Identity.word(),
+            Some((miss, _)) => miss.word(),
             None => "not_allowed",
         };
-        let why = match nearest.filter(|_| word != "not_allowed") {
-            Some(rule) => format!("no rule allows it; `{}` came closest and says: {word}", rule.name),
+        let why = match walk.closest.filter(|(miss, _)| miss.word() != "not_allowed") {
+            Some((miss, rule)) => {
+                format!(
+                    "no rule allows it; `{}` comes closest, but {}",
+                    rule.name,
+                    why(miss, rule, caller, ask)
+                )
+            }
             None => "no rule allows it, and without one the answer is no".to_owned(),
         };
         Decision::Deny(Denied { rule: Arc::clone(&self.default), word, sentence: refusal(walk, &why) })
@@ -432,11 +438,13 @@ fn refusal(walk: &Walk<'_>, why: &str) -> String {
             (format!(" of {name}"), format!(" --identity {name}"))
         }
     };
-    format!(
+    let sentence = format!(
         "uid {}{unit} gets no token{of} for {resource}: {why}; see: nightlatch token explain --resource \
          {resource}{option}",
         caller.uid
-    )
+    );
+    // Scopes and names come from the caller; what a terminal could obey is not said back.
+    sentence.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
 fn spelling(identity: &IdentityRef) -> String {

@@ -132,6 +132,15 @@ fn the_first_rule_that_matches_decides() {
     assert_eq!(told(&policy, &ben, &ask(named("backup"), ARM)), "default: identity_not_allowed");
     assert_eq!(default(&policy, &ben, "https://storage.azure.com"), "default: resource_not_allowed");
     assert_eq!(default(&policy, &caller(7), VAULT), "default: resource_not_allowed");
+    let Decision::Deny(denied) = policy.decide(&ben, &ask(named("backup"), ARM), &table()) else {
+        panic!("allowed")
+    };
+    assert_eq!(
+        denied.sentence,
+        "uid 1001 gets no token of backup for https://management.azure.com: no rule allows it; `all` comes closest, \
+         but it does not name the identity, or a rule before denies it; see: nightlatch token explain --resource \
+         https://management.azure.com --identity backup"
+    );
     let Decision::Permit(grant) = policy.decide(&anna, &ask(IdentityRef::Default, VAULT), &table()) else {
         panic!("refused")
     };
@@ -443,6 +452,12 @@ fn extras_must_be_granted() {
         graph.scopes = vec!["User.Read".into(), bad.into()];
         assert_eq!(told(&policy, &caller, &graph), "no-mail: not_allowed");
     }
+    graph.scopes = vec!["User.Read".into(), "\u{1b}[2J\n\u{202e}".into()];
+    assert_eq!(
+        told(&policy, &caller, &graph),
+        "default: scope_not_allowed",
+        "and not said back to a terminal"
+    );
     graph.scopes = vec!["User.Read".into(), "Files.Read".into()];
     assert_eq!(told(&policy, &caller, &graph), "default: scope_not_allowed");
 }

@@ -169,7 +169,7 @@ impl Page<'_> {
             let hint = if problem.starts_with("unknown field") {
                 "a key that is not known is refused, because a misspelt limit would be no limit"
             } else {
-                "see \"Token policy\" in nightlatchd(8)"
+                "a file holds `[[rule]]` tables, each with `name`, `who = { ... }` and `may = { ... }`"
             };
             self.error(at, problem, hint)
         })

@@ -111,7 +111,8 @@ impl Policy {
     }
 }
 
-fn why(miss: Miss, rule: &Rule, caller: &Caller, ask: &Ask) -> String {
+/// In plain words, about "it", the rule.
+pub(super) fn why(miss: Miss, rule: &Rule, caller: &Caller, ask: &Ask) -> String {
     let process = caller.process.as_ref();
     let none = "none";
     match miss {
