@@ -137,13 +137,8 @@ pub fn main(values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> ExitCo
 
 fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> u8 {
     let asked = arguments.output;
-    // A token alone can only be the answer of the one command that gives one.
-    let gives_token =
-        matches!(arguments.command, Command::Token { command: token::TokenCommand::Get { .. } });
-    if matches!(asked, Some(Format::Token | Format::Header | Format::Env)) && !gives_token {
-        output::complain(
-            "-o token, header and env belong to `nightlatch token get`; here it is table or json",
-        );
+    if let Some(why) = misplaced(&arguments.command, asked) {
+        output::complain(why);
         return USAGE;
     }
     let format = asked.unwrap_or(Format::Table);
@@ -166,5 +161,49 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Kubelogin { command } => kubelogin::run(&command),
         Command::Completions { shell } => completions::completions(shell),
         Command::Man { folder } => completions::man(&folder),
+    }
+}
+
+/// A way to print that only commands with a token, or with variables, have.
+fn misplaced(command: &Command, asked: Option<Format>) -> Option<&'static str> {
+    use token::TokenCommand::{Get, Header};
+    let fits = match asked {
+        Some(Format::Token | Format::Header) => matches!(command, Command::Token { command: Get { .. } }),
+        Some(Format::Env) => matches!(command, Command::Token { command: Get { .. } | Header { .. } }),
+        Some(Format::Table | Format::Json) | None => true,
+    };
+    (!fits).then_some(
+        "-o token, header and env belong to `nightlatch token get` (env to `token header` as well); here it is \
+         table or json",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_print_belong_to_the_commands_that_have_something_to_print() {
+        let fits = |line: &str| {
+            let arguments = Arguments::parse_from(line.split(' '));
+            misplaced(&arguments.command, arguments.output).is_none()
+        };
+        for line in [
+            "nightlatch token get --resource r -o token",
+            "nightlatch token get --resource r -o env",
+            "nightlatch token header --unit a.service -o env",
+            "nightlatch doctor client -o json",
+            "nightlatch doctor --user a@b -o json",
+            "nightlatch -o json doctor",
+        ] {
+            assert!(fits(line), "{line}");
+        }
+        for line in [
+            "nightlatch token header --unit a.service -o token",
+            "nightlatch token list -o env",
+            "nightlatch doctor client -o header",
+        ] {
+            assert!(!fits(line), "{line}");
+        }
     }
 }

@@ -27,6 +27,9 @@ const WITHOUT_US: [&str; 10] = [
     "sharedtokencachecredential",
     "brokercredential",
 ];
+/// Where the two variables come from.
+const BOTH: &str =
+    "set both, as `nightlatch token header --unit UNIT -o env` prints them for root, or neither";
 const OURS: &str = "ManagedIdentityCredential";
 
 /// Looks at the environment; `himds` says whether Azure Arc's agent is on this machine.
@@ -103,7 +106,7 @@ fn endpoints(variables: Variables<'_>, himds: bool) -> Vec<Finding> {
             findings.push(fail(
                 CHECK,
                 "IDENTITY_ENDPOINT is set without IDENTITY_HEADER: the SDKs take this machine for another kind",
-                "set both, as the service's drop-in has them, or neither",
+                BOTH,
             ));
             false
         }
@@ -111,7 +114,7 @@ fn endpoints(variables: Variables<'_>, himds: bool) -> Vec<Finding> {
             findings.push(fail(
                 CHECK,
                 "IDENTITY_HEADER is set without IDENTITY_ENDPOINT, and counts for nothing",
-                "set both, as the service's drop-in has them, or neither",
+                BOTH,
             ));
             false
         }
