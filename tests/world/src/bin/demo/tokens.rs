@@ -45,7 +45,7 @@ pub(crate) fn tell(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Opt
 }
 
 fn text<'a>(token: &'a Value, key: &str) -> &'a str {
-    token[key].as_str().unwrap_or_default()
+    token.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn lay_policy(cluster: &Cluster) -> Result<(), WorldError> {
@@ -109,7 +109,7 @@ fn kubectl(cluster: &Cluster) -> Told {
     let said = String::from_utf8_lossy(&done.stdout);
     let seen = said.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
     match seen {
-        Some(seen) if done.status.success() && seen["aud"] == AKS => {
+        Some(seen) if done.status.success() && seen.get("aud").is_some_and(|aud| aud == AKS) => {
             Ok(((), format!("{took} ms, as {}", text(&seen, "oid"))))
         }
         _ => Err(WorldError::new(format!("{}: {}", done.status, String::from_utf8_lossy(&done.stderr)))),
@@ -127,6 +127,7 @@ fn outage(cluster: &Cluster) -> Told {
         return Err(WorldError::new(format!("it came from {source}, which was to be silent")));
     }
     cluster.tenant.control("DELETE", "faults", &json!({}))?;
-    let left = token["expires_on"].as_i64().unwrap_or(0) - i64::try_from(crate::now()).unwrap_or(i64::MAX);
+    let left = token.get("expires_on").and_then(Value::as_i64).unwrap_or(0)
+        - i64::try_from(crate::now()).unwrap_or(i64::MAX);
     Ok(((), format!("{took} ms from the cache, good for {} min more", left / 60)))
 }
