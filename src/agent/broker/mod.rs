@@ -95,7 +95,8 @@ pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doo
     health
 }
 
-fn is_wanted(settings: &Settings) -> bool {
+/// Whether programs may ask for tokens, by configuration or because the machine has an identity.
+pub(super) fn is_wanted(settings: &Settings) -> bool {
     let config = settings.broker();
     let by_itself =
         !config.identity.is_empty() || config.sign_in.client_id.is_some() || has_own(settings.kind);
