@@ -21,7 +21,7 @@ use nightlatch_model::{Answer, Reason};
 /// (RUSTSEC-2023-0071). `deny.toml` lists the same.
 const BANNED: [&str; 5] = ["ring", "openssl", "openssl-sys", "native-tls", "rsa"];
 /// Where types of the gRPC library may stand.
-const GRPC_ADAPTERS: [&str; 7] = [
+const GRPC_ADAPTERS: [&str; 8] = [
     "src/agent/admin.rs",
     "src/agent/daemon.rs",
     "src/broker/grpc.rs",
@@ -29,6 +29,7 @@ const GRPC_ADAPTERS: [&str; 7] = [
     "src/broker/mod.rs",
     "src/cli/client.rs",
     "src/cli/explain.rs",
+    "src/cli/token/client.rs",
 ];
 /// The longest source file, in lines.
 const MAX_FILE_LINES: usize = 620;
@@ -106,6 +107,11 @@ fn the_command_line_asks_and_does_not_decide() {
             let good = used.starts_with("admin::v1") || names.all(|name| known.contains(&name));
             assert!(good, "{}: crate::agent::{used}", source.path);
         }
+        for rest in source.product.split("crate::broker::").skip(1) {
+            let used = rest.split(';').next().unwrap_or_default();
+            let good = used == "v1" || used.starts_with("v1::") || used.starts_with("identity_header::");
+            assert!(good, "{}: crate::broker::{used}", source.path);
+        }
     }
 }
 
@@ -127,6 +133,7 @@ fn locked_rooms_link_what_they_must_and_no_more() {
         ("src/model", &["serde", "sha2", "thiserror", "zeroize"]),
         ("src/policy", &["nightlatch-model"]),
         ("src/sshcert", &["aws-lc-rs", "thiserror"]),
+        ("src/tokens", &["base64", "nightlatch-model", "serde", "serde_json", "thiserror", "toml"]),
         ("src/userdbd", &["nightlatch-model", "serde", "serde_json", "thiserror"]),
     ] {
         let found = dependencies(room);
@@ -136,7 +143,7 @@ fn locked_rooms_link_what_they_must_and_no_more() {
             "[dependencies] of {room}"
         );
     }
-    let known = ["hook", "model", "policy", "sshcert", "userdbd", "wire"];
+    let known = ["hook", "model", "policy", "sshcert", "tokens", "userdbd", "wire"];
     assert_eq!(locked_rooms(), known.map(str::to_owned).into(), "a new locked room needs a row above");
 }
 

@@ -252,10 +252,11 @@ impl Site {
         let said = self.node.shell("nightlatch -o json status || true").map_err(|why| why.to_string())?;
         let rows: serde_json::Value = serde_json::from_str(&said).map_err(|why| format!("{why}: {said}"))?;
         let rows = rows.as_array().ok_or("no rows")?;
-        let row = rows.iter().find(|row| row["part"] == part).ok_or(format!("no `{part}` in status"))?;
+        let row =
+            rows.iter().find(|row| row["part"] == part).ok_or_else(|| format!("no `{part}` in status"))?;
         let words = row["detail"].as_str().unwrap_or_default();
         let p50 = words.strip_prefix("p50 ").and_then(|rest| rest.split(' ').next());
-        p50.and_then(|number| number.parse().ok()).ok_or(format!("`{part}` says {words:?}"))
+        p50.and_then(|number| number.parse().ok()).ok_or_else(|| format!("`{part}` says {words:?}"))
     }
 
     fn account_rows(&self, quick: bool) -> Result<Vec<Row>, String> {

@@ -116,6 +116,9 @@ async fn start(
     paths: &Paths,
     mut listeners: std::collections::HashMap<String, std::os::unix::net::UnixListener>,
 ) -> Result<(), DaemonError> {
+    // From here on a reload is never the end, whoever listens for it.
+    let _reload = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .map_err(|cause| DaemonError::Os("watch for signals", cause))?;
     let clock = Clock::System;
     check_folder(&paths.state)?;
     let loaded = load(&paths.config, &paths.drop_ins)?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
@@ -139,7 +139,10 @@ impl Connection {
             Ok(asked) => asked,
             Err(refusal) => return answer::refusal(&refusal),
         };
-        let header = head.headers.get(IDENTITY_HEADER).and_then(|header| header.to_str().ok());
+        let header = shown_header(place, &head.headers);
+        if self.key.is_some() && header.is_none() && place == Place::Imds {
+            return answer::arc_challenge();
+        }
         let present = match self.present() {
             Ok(present) => present,
             Err(refusal) => return answer::refusal(&refusal),
@@ -175,6 +178,17 @@ impl Connection {
             Err(Refusal::unknown_caller("the process that made this connection is gone; connect again"))
         }
     }
+}
+
+/// What the program shows to prove that it was given it: the header of App Service, or, in the dialect of the
+/// Arc agent, the content of the file that the challenge named, as `Basic` without any coding (Microsoft
+/// Learn, "Authenticate against Azure resources with Azure Arc-enabled servers").
+fn shown_header(place: Place, headers: &HeaderMap) -> Option<&str> {
+    if let Some(header) = headers.get(IDENTITY_HEADER) {
+        return header.to_str().ok();
+    }
+    let proof = headers.get(AUTHORIZATION).filter(|_| place == Place::Imds)?;
+    proof.to_str().ok()?.strip_prefix("Basic ").map(str::trim)
 }
 
 /// What the header proves: that the caller was given it. A header for a uid must be of the caller's own.

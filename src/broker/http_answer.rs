@@ -5,7 +5,7 @@
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use hyper::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::{HeaderValue, StatusCode};
 use nightlatch_model::Timestamp;
 
@@ -109,6 +109,17 @@ pub(super) fn wrong_method() -> Answer {
     let sentence = "only GET and POST are answered here";
     let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", sentence);
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+    answer
+}
+
+/// The first answer in the dialect of the Arc agent: prove that you can read this file. The libraries take
+/// no other folder and no other ending; the file holds the identity header of the unit that may read it.
+pub(super) fn arc_challenge() -> Answer {
+    let sentence = "show the content of the file that WWW-Authenticate names, or X-IDENTITY-HEADER: \
+                    see `nightlatch token header`";
+    let mut answer = error(StatusCode::UNAUTHORIZED, "proof_needed", sentence);
+    let realm = HeaderValue::from_static("Basic realm=/var/opt/azcmagent/tokens/nightlatch.key");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, realm);
     answer
 }
 

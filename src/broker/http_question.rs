@@ -113,12 +113,19 @@ pub(super) fn read(place: Place, query: &str, form: &str) -> Result<Question, Re
                 object_id = Some(value.to_string());
                 IdentityRef::ObjectId(guid(name, value)?)
             }
-            "msi_res_id" | "mi_res_id" => {
+            "msi_res_id" | "mi_res_id" | "resource_id" => {
                 resource_id = Some(value.to_string());
                 let id = IdentityRef::resource_id(value);
                 id.map_err(|cause| Refusal::bad_request(format!("{name}: {cause}")))?
             }
-            _ => continue,
+            known if OTHER_PARAMETERS.contains(&known) => continue,
+            // A misspelt selector must not be answered with the token of another identity.
+            _ => {
+                return Err(Refusal::bad_request(
+                    "the question has a parameter that is not known; name the identity with client_id, \
+                     object_id or msi_res_id",
+                ));
+            }
         };
         if identity != IdentityRef::Default {
             return Err(Refusal::bad_request(
@@ -141,6 +148,10 @@ fn is_date(text: &str) -> bool {
             .enumerate()
             .all(|(at, b)| if matches!(at, 4 | 7) { b == b'-' } else { b.is_ascii_digit() })
 }
+
+/// What Azure's libraries send beside the selectors of an identity: it changes nothing here.
+const OTHER_PARAMETERS: [&str; 6] =
+    ["api-version", "resource", "bypass_cache", "authority", "xms_cc", "token_sha256_to_refresh"];
 
 /// Names and values, decoded.
 struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -206,16 +217,22 @@ mod tests {
             assert_eq!(matches!(question.ask.identity, IdentityRef::ClientId(_)), by_client, "{name}");
             assert_eq!(question.object_id.is_some(), !by_client, "{name}");
         }
-        for name in ["msi_res_id", "mi_res_id"] {
+        for name in ["msi_res_id", "mi_res_id", "resource_id"] {
             let question = read(Place::Imds, &format!("{IMDS}&{name}=%2Fsubscriptions%2FS"), "").unwrap();
             assert_eq!(question.ask.identity, IdentityRef::ResourceId("/subscriptions/s".into()));
             assert_eq!(question.resource_id.as_deref(), Some("/subscriptions/S"));
         }
         assert!(read(Place::Imds, &format!("{IMDS}&client_id={id}&object_id={id}"), "").is_err());
         assert!(read(Place::Imds, &format!("{IMDS}&client_id={id}"), &format!("client_id={id}")).is_err());
-        for wrong in
-            ["client_id=", "client_id=me", "object_id=%00", "msi_res_id=x", "msi_res_id=%2Fa%2F..%2Fb"]
-        {
+        for wrong in [
+            "clientId=x",
+            "cid=x",
+            "client_id=",
+            "client_id=me",
+            "object_id=%00",
+            "msi_res_id=x",
+            "msi_res_id=%2Fa%2F..%2Fb",
+        ] {
             assert!(read(Place::Imds, &format!("{IMDS}&{wrong}"), "").is_err(), "{wrong}");
         }
     }

@@ -247,14 +247,36 @@ async fn on_loopback_the_header_is_demanded_and_names_the_unit() {
     ] {
         let reply = rig.raw(&door, uid, &get(storage, &headers)).await;
         assert_eq!(reply.status, status, "{headers}");
-        // IMDS's own path has no way around it.
+        // IMDS's own path has no way around it: nothing shown is answered by the demand for proof.
         let reply = rig.raw(&door, uid, &imds("").replace(HOST, &format!("{HOST}{headers}"))).await;
-        assert_eq!(reply.status, status, "{headers}");
+        assert_eq!(reply.status, if headers.is_empty() { 401 } else { status }, "{headers}");
     }
     let right = format!("/msi/token?api-version=2019-08-01&{VAULT}");
     assert_eq!(rig.raw(&door, 1_000, &get(&right, &header("uid:1000"))).await.status, 200);
     assert_eq!(rig.raw(&door, 1_000, &get(&right, "")).await.status, 403);
     assert_eq!(rig.raw(&door, 1_000, &get("/healthz", "")).await.status, 200);
+}
+
+/// What the libraries do on a server with the Arc agent: asked without proof they are told of a file, and show
+/// what it holds.
+#[tokio::test]
+async fn on_loopback_the_dialect_of_the_arc_agent_is_spoken_too() {
+    let rig = Rig::new();
+    let key = Arc::new(BootKey::new(&[9; 32]));
+    let door = rig.http(Some(Arc::clone(&key)));
+    let ask = |more: &str| imds("").replace(HOST, &format!("{HOST}{more}"));
+    let first = rig.raw(&door, 1_000, &ask("")).await;
+    assert_eq!(first.status, 401);
+    let realm = first.headers.get("www-authenticate").map(String::as_str);
+    assert_eq!(realm, Some("Basic realm=/var/opt/azcmagent/tokens/nightlatch.key"));
+    let proof = format!("Authorization: Basic {}\r\n", identity_header(&key, "uid:1000"));
+    assert_eq!(rig.raw(&door, 1_000, &ask(&proof)).await.status, 200);
+    assert_eq!(rig.raw(&door, 1_001, &ask(&proof)).await.status, 403);
+    assert_eq!(rig.raw(&door, 1_000, &ask("Authorization: Basic none\r\n")).await.status, 403);
+    // App Service's own path does not know it, and the socket needs no proof.
+    let right = format!("/msi/token?api-version=2019-08-01&{VAULT}");
+    assert_eq!(rig.raw(&door, 1_000, &get(&right, &proof)).await.status, 403);
+    assert_eq!(rig.raw(&rig.http(None), 1_000, &ask("")).await.status, 200);
 }
 
 #[tokio::test]

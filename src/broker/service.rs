@@ -22,8 +22,9 @@ use super::refusal::{Refusal, RefusalKind};
 use super::sign_in::SignIn;
 use crate::clock::Clock;
 
-/// The longest that an answer waits for the source.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+/// The longest that an answer waits for the source; the question goes on without whoever asked. Shorter than
+/// what clients wait: they are to read why, and when to come back.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// When to ask again after the source was waited for in vain.
 const RETRY: Duration = Duration::from_secs(5);
 

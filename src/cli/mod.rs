@@ -3,6 +3,7 @@
 //! It prints to the person who typed; it prints no secret and decides nothing.
 
 mod attach;
+mod azure_cli;
 mod capture;
 mod client;
 mod completions;
@@ -11,6 +12,7 @@ mod doctor;
 mod explain;
 mod kubelogin;
 mod output;
+mod program;
 mod sign_in;
 mod token;
 
@@ -68,11 +70,13 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Check everything that a login rests on; change nothing.
+    /// Check everything that a login rests on; change nothing. Only root may.
     Doctor {
         /// Whose login to look at: a login name such as `alice@contoso.com`.
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
+        #[command(subcommand)]
+        part: Option<doctor::Part>,
     },
     /// Look at the configuration.
     Config {
@@ -133,13 +137,8 @@ pub fn main(values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> ExitCo
 
 fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, String>) -> u8 {
     let asked = arguments.output;
-    // A token alone can only be the answer of the one command that gives one.
-    let gives_token =
-        matches!(arguments.command, Command::Token { command: token::TokenCommand::Get { .. } });
-    if matches!(asked, Some(Format::Token | Format::Header | Format::Env)) && !gives_token {
-        output::complain(
-            "-o token, header and env belong to `nightlatch token get`; here it is table or json",
-        );
+    if let Some(why) = misplaced(&arguments.command, asked) {
+        output::complain(why);
         return USAGE;
     }
     let format = asked.unwrap_or(Format::Table);
@@ -150,7 +149,7 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Status => explain::status(format),
         Command::Attach { dry_run } => attach::run(dry_run, format),
         Command::Detach { dry_run } => attach::undo(dry_run, format),
-        Command::Doctor { user } => doctor::run(user.as_deref(), format),
+        Command::Doctor { user, part } => doctor::run(user.as_deref(), part.as_ref(), format),
         Command::Config { command: ConfigCommand::Show { effective } } => {
             config::show(values, effective, format)
         }
@@ -162,5 +161,49 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Kubelogin { command } => kubelogin::run(&command),
         Command::Completions { shell } => completions::completions(shell),
         Command::Man { folder } => completions::man(&folder),
+    }
+}
+
+/// A way to print that only commands with a token, or with variables, have.
+fn misplaced(command: &Command, asked: Option<Format>) -> Option<&'static str> {
+    use token::TokenCommand::{Get, Header};
+    let fits = match asked {
+        Some(Format::Token | Format::Header) => matches!(command, Command::Token { command: Get { .. } }),
+        Some(Format::Env) => matches!(command, Command::Token { command: Get { .. } | Header { .. } }),
+        Some(Format::Table | Format::Json) | None => true,
+    };
+    (!fits).then_some(
+        "-o token, header and env belong to `nightlatch token get` (env to `token header` as well); here it is \
+         table or json",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_print_belong_to_the_commands_that_have_something_to_print() {
+        let fits = |line: &str| {
+            let arguments = Arguments::parse_from(line.split(' '));
+            misplaced(&arguments.command, arguments.output).is_none()
+        };
+        for line in [
+            "nightlatch token get --resource r -o token",
+            "nightlatch token get --resource r -o env",
+            "nightlatch token header --unit a.service -o env",
+            "nightlatch doctor client -o json",
+            "nightlatch doctor --user a@b -o json",
+            "nightlatch -o json doctor",
+        ] {
+            assert!(fits(line), "{line}");
+        }
+        for line in [
+            "nightlatch token header --unit a.service -o token",
+            "nightlatch token list -o env",
+            "nightlatch doctor client -o header",
+        ] {
+            assert!(!fits(line), "{line}");
+        }
     }
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tokio_stream::{Stream, StreamExt};
 
 use super::output::{Format, NO, YES, complain, say};
 use super::token::show::{caller_document, caller_line};
 use super::token::{BrokerError, refused, with_broker};
 use crate::broker::v1::login_progress::Step;
 use crate::broker::v1::{
-    BeginLoginRequest, DeviceStep, FinishLoginRequest, LogoutRequest, SignedIn, WhoAmIRequest,
+    BeginLoginRequest, DeviceStep, FinishLoginRequest, LoginProgress, LogoutRequest, SignedIn, WhoAmIRequest,
 };
 
 /// The largest request that the browser may make, in bytes.
@@ -58,8 +59,20 @@ pub(super) fn login(arguments: &LoginArguments, format: Option<Format>) -> u8 {
             }
             YES
         }
-        Err(cause) => refused(&cause),
+        Err(cause) => {
+            login_refusal(&cause).iter().for_each(|line| complain(line));
+            cause.exit()
+        }
     }
+}
+
+/// What the person reads. Never the advice to sign in: that is what just failed.
+fn login_refusal(cause: &BrokerError) -> Vec<String> {
+    let mut lines = vec![cause.to_string()];
+    if cause.reason() == "source_refused" {
+        lines.push("that is for this node's administrator, in /etc/nightlatch/nightlatch.toml".to_owned());
+    }
+    lines
 }
 
 /// The sign-in itself; what the person has to do is said on stderr, so that stdout stays a program's.
@@ -76,35 +89,104 @@ pub(super) fn sign_in(arguments: &LoginArguments) -> Result<SignedIn, BrokerErro
     with_broker(|mut broker| async move {
         let finisher = broker.clone();
         let mut listener = listener.map(|(listener, _)| listener);
-        let mut progress = broker.begin_login(request).await?.into_inner();
-        while let Some(step) = progress.message().await? {
-            match step.step {
-                Some(Step::Browser(browser)) => {
-                    open_browser(&browser.url);
-                    let Some(listener) = listener.take() else { continue };
-                    let redirect = tokio::task::spawn_blocking(move || wait_for_browser(&listener));
-                    let mut finisher = finisher.clone();
-                    tokio::spawn(async move {
-                        if let Ok(Some(redirect)) = redirect.await
-                            && let Err(status) = finisher.finish_login(FinishLoginRequest { redirect }).await
-                        {
-                            complain(status.message());
-                        }
-                    });
+        let interrupted = async {
+            // Where the signal cannot be listened to, it ends the program as it always did.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let progress = async {
+            let steps = broker.begin_login(request).await?.into_inner();
+            Ok(steps.map(|step| step.map_err(BrokerError::from)))
+        };
+        let mut screen = Screen::new(std::io::stderr(), std::io::stderr().is_terminal());
+        follow(progress, interrupted, &mut screen, |url| {
+            open_browser(url);
+            let Some(listener) = listener.take() else { return };
+            let redirect = tokio::task::spawn_blocking(move || wait_for_browser(&listener));
+            let mut finisher = finisher.clone();
+            tokio::spawn(async move {
+                if let Ok(Some(redirect)) = redirect.await
+                    && let Err(status) = finisher.finish_login(FinishLoginRequest { redirect }).await
+                {
+                    complain(status.message());
                 }
-                Some(Step::Device(device)) => show_code(&device),
-                Some(Step::Waiting(seconds)) => waiting(seconds),
+            });
+        })
+        .await
+    })
+}
+
+/// Follows the broker's steps until somebody is signed in, it is refused, or the person interrupts. Dropping
+/// the stream tells the broker that nobody waits any more.
+async fn follow<S, I>(
+    begin: impl Future<Output = Result<S, BrokerError>>,
+    interrupted: I,
+    screen: &mut Screen<impl Write>,
+    mut browser: impl FnMut(&str),
+) -> Result<SignedIn, BrokerError>
+where
+    S: Stream<Item = Result<LoginProgress, BrokerError>>,
+    I: Future<Output = ()>,
+{
+    let steps = async {
+        let steps = begin.await?;
+        let mut steps = std::pin::pin!(steps);
+        while let Some(step) = steps.next().await {
+            match step?.step {
+                Some(Step::Browser(step)) => browser(&step.url),
+                Some(Step::Device(device)) => screen.line(&code(&device)),
+                Some(Step::Waiting(seconds)) => screen.waiting(seconds),
                 Some(Step::Done(person)) => return Ok(person),
                 None => {}
             }
         }
-        Err(BrokerError::Refused {
-            message: "the sign-in ended without an answer; try again".to_owned(),
-            reason: "sign_in_ended".to_owned(),
-            claims: None,
-            exit: NO,
-        })
-    })
+        Err(ended("the sign-in ended without an answer; try again", "sign_in_ended"))
+    };
+    let end = tokio::select! {
+        end = steps => end,
+        () = interrupted => Err(ended("interrupted; nobody was signed in", "interrupted")),
+    };
+    screen.end();
+    end
+}
+
+fn ended(message: &str, reason: &str) -> BrokerError {
+    BrokerError::Refused { message: message.to_owned(), reason: reason.to_owned(), claims: None, exit: NO }
+}
+
+/// Where the person reads on: lines, and on a terminal one line that is kept up to date.
+struct Screen<W> {
+    to: W,
+    terminal: bool,
+    /// The last line has no end yet.
+    open: bool,
+}
+
+impl<W: Write> Screen<W> {
+    const fn new(to: W, terminal: bool) -> Self {
+        Self { to, terminal, open: false }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.end();
+        let _ = writeln!(self.to, "nightlatch: {text}");
+    }
+
+    /// Only a terminal is kept up to date: a log would fill with it.
+    fn waiting(&mut self, seconds: u32) {
+        if self.terminal {
+            self.open = true;
+            let _ = write!(self.to, "\rwaiting for the sign-in, {seconds} s (Ctrl-C ends it) ");
+            let _ = self.to.flush();
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.open) {
+            let _ = writeln!(self.to);
+        }
+    }
 }
 
 fn listen() -> Result<(TcpListener, u16), BrokerError> {
@@ -123,20 +205,13 @@ fn open_browser(url: &str) {
     }
 }
 
-fn show_code(device: &DeviceStep) {
-    complain(&format!(
+fn code(device: &DeviceStep) -> String {
+    format!(
         "to sign in, open {} and enter the code {} (it ends in {} minutes)",
         device.verification_uri,
         device.user_code,
         device.expires_in / 60
-    ));
-}
-
-fn waiting(seconds: u32) {
-    // Only a terminal is kept up to date: a log would fill with it.
-    if std::io::stderr().is_terminal() {
-        let _ = write!(std::io::stderr(), "\rwaiting for the sign-in, {seconds} s ");
-    }
+    )
 }
 
 /// The first request that carries an answer of Entra: the query of a GET or the body of a form POST.
@@ -248,6 +323,85 @@ pub(super) fn whoami(format: Option<Format>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn device() -> Step {
+        Step::Device(DeviceStep {
+            user_code: "AB12CD34".to_owned(),
+            verification_uri: "https://microsoft.com/devicelogin".to_owned(),
+            expires_in: 900,
+            message: String::new(),
+        })
+    }
+
+    /// Follows these steps; after the last one nothing comes any more.
+    fn followed(
+        steps: Vec<Step>,
+        terminal: bool,
+        interrupt: bool,
+    ) -> (Result<SignedIn, BrokerError>, String) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let stream = tokio_stream::iter(steps.into_iter().map(|step| Ok(LoginProgress { step: Some(step) })));
+        let stream = stream.chain(tokio_stream::pending());
+        let mut screen = Screen::new(Vec::new(), terminal);
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let interrupted = async {
+            // All steps were seen before the person lost patience.
+            tokio::task::yield_now().await;
+            if interrupt {
+                drop(go);
+                let _ = gone.await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let begin = std::future::ready(Ok(stream));
+        let end = runtime.block_on(follow(begin, interrupted, &mut screen, |_| {}));
+        (end, String::from_utf8(screen.to).unwrap())
+    }
+
+    #[test]
+    fn a_code_is_shown_and_the_wait_is_counted_on_a_terminal() {
+        let done = || Step::Done(SignedIn { username: "alice@contoso.com".into(), ..SignedIn::default() });
+        let (end, said) = followed(vec![device(), Step::Waiting(5), Step::Waiting(10), done()], true, false);
+        assert_eq!(end.unwrap().username, "alice@contoso.com");
+        let (first, rest) = said.split_once('\n').unwrap();
+        assert_eq!(
+            first,
+            "nightlatch: to sign in, open https://microsoft.com/devicelogin and enter the code AB12CD34 \
+             (it ends in 15 minutes)"
+        );
+        assert!(rest.starts_with("\rwaiting for the sign-in, 5 s") && rest.ends_with(" \n"), "{rest:?}");
+        let (_, said) = followed(vec![device(), Step::Waiting(5), done()], false, false);
+        assert_eq!(said.lines().count(), 1, "{said:?}");
+    }
+
+    #[test]
+    fn an_interrupted_sign_in_says_so_and_leaves_a_whole_line() {
+        let (end, said) = followed(vec![device(), Step::Waiting(5)], true, true);
+        let cause = end.unwrap_err();
+        assert_eq!((cause.reason(), cause.exit()), ("interrupted", NO));
+        assert!(said.ends_with(" \n"), "{said:?}");
+        assert_eq!(login_refusal(&cause), ["interrupted; nobody was signed in"]);
+    }
+
+    #[test]
+    fn a_sign_in_that_is_not_configured_names_the_setting_and_whose_it_is() {
+        let refused = |reason: &str| BrokerError::Refused {
+            message: "signing in is not configured on this node; set [broker.sign_in] client_id".to_owned(),
+            reason: reason.to_owned(),
+            claims: None,
+            exit: NO,
+        };
+        let lines = login_refusal(&refused("source_refused"));
+        assert!(lines[0].contains("client_id") && lines[1].contains("administrator"), "{lines:?}");
+        assert_eq!(login_refusal(&refused("sign_in_needed")).len(), 1);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let begin = std::future::ready(Err::<tokio_stream::Empty<_>, _>(refused("source_refused")));
+        let mut screen = Screen::new(Vec::new(), true);
+        let end = runtime.block_on(follow(begin, std::future::pending(), &mut screen, |_| {}));
+        assert_eq!(end.unwrap_err().reason(), "source_refused");
+        assert!(screen.to.is_empty());
+    }
 
     #[test]
     fn only_entras_answer_ends_the_wait() {

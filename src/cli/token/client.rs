@@ -80,6 +80,8 @@ impl From<Status> for BrokerError {
     fn from(status: Status) -> Self {
         let info = status.get_details_error_info();
         let exit = match status.code() {
+            // Somebody has to change a setting: that is a no, and trying again changes nothing.
+            Code::Internal if info.as_ref().is_some_and(|info| info.reason == "source_refused") => NO,
             Code::PermissionDenied | Code::FailedPrecondition | Code::NotFound => NO,
             Code::InvalidArgument => USAGE,
             _ => UNKNOWN,
@@ -119,9 +121,7 @@ where
     F: Future<Output = Result<T, BrokerError>>,
 {
     check_server()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BrokerError::Runtime)?;
-    runtime.block_on(async {
+    on_runtime(async {
         let connector = service_fn(|_: tonic::transport::Uri| async { connect().await.map(TokioIo::new) });
         let channel = Endpoint::from_static("http://nightlatchd")
             .connect_timeout(CONNECT_TIMEOUT)
@@ -130,6 +130,16 @@ where
             .map_err(|cause| unreachable(&cause))?;
         work(TokenBrokerClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)).await
     })
+}
+
+/// Runs it to its end and no longer: a browser that never came may still be waited for, in a thread whose wait
+/// nobody waits for.
+fn on_runtime<T>(work: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BrokerError::Runtime)?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// The deepest sentence says most.
@@ -164,7 +174,23 @@ mod tests {
             (error.reason(), error.exit(), error.to_string().as_str()),
             ("sign_in_needed", NO, "sign in")
         );
+        let details = ErrorDetails::with_error_info("source_refused", "nightlatch", []);
+        let status = Status::with_error_details(Code::Internal, "set it", details);
+        assert_eq!(BrokerError::from(status).exit(), NO);
+        assert_eq!(BrokerError::from(Status::internal("x")).exit(), UNKNOWN);
         assert_eq!(BrokerError::from(Status::unavailable("x")).exit(), UNKNOWN);
         assert_eq!(BrokerError::from(Status::invalid_argument("x")).exit(), USAGE);
+    }
+
+    #[test]
+    fn an_end_does_not_wait_for_a_browser_that_never_came() {
+        // The thread ends when this test does; waiting for it before that would be for ever.
+        let (_browser, never) = std::sync::mpsc::channel::<()>();
+        let refused = on_runtime::<()>(async {
+            tokio::task::spawn_blocking(move || never.recv());
+            tokio::task::yield_now().await;
+            Err(BrokerError::from(Status::internal("refused")))
+        });
+        assert_eq!(refused.unwrap_err().to_string(), "refused");
     }
 }

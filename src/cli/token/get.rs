@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
+use super::from_az::{self, AzError};
 use super::{Wish, refused, with_broker};
 use crate::broker::v1::AccessToken;
 use crate::cli::output::{Format, USAGE, YES, complain, say};
+use crate::cli::program::System;
 
 use nightlatch_model::Timestamp;
 
@@ -23,6 +25,9 @@ pub(crate) fn expiry_text(seconds: i64) -> ExpiryText {
 }
 
 pub(super) fn run(wish: &Wish, force_refresh: bool, format: Option<Format>) -> u8 {
+    if wish.is_of_az() {
+        return of_az(wish, force_refresh, format);
+    }
     let request = match wish.request(force_refresh) {
         Ok(request) => request,
         Err(why) => {
@@ -43,6 +48,23 @@ pub(super) fn run(wish: &Wish, force_refresh: bool, format: Option<Format>) -> u
     }
 }
 
+fn of_az(wish: &Wish, force_refresh: bool, format: Option<Format>) -> u8 {
+    match from_az::ask(&System, wish, force_refresh) {
+        Ok(token) => {
+            print(&token, format.unwrap_or(Format::Token));
+            YES
+        }
+        Err(AzError::Usage(why)) => {
+            complain(&why);
+            USAGE
+        }
+        Err(AzError::Cli(cause)) => {
+            complain(&cause.to_string());
+            cause.exit()
+        }
+    }
+}
+
 fn print(token: &AccessToken, format: Format) {
     match format {
         Format::Token => say(&token.token),
@@ -55,10 +77,15 @@ fn print(token: &AccessToken, format: Format) {
         Format::Json => say(&document(token).to_string()),
         Format::Table => {
             let expiry = expiry_text(token.expires_on).rfc3339;
-            say(&format!("identity  {}  (client id {})", token.identity, token.client_id));
+            let client = if token.client_id.is_empty() { "unknown" } else { &token.client_id };
+            say(&format!("identity  {}  (client id {client})", token.identity));
             say(&format!("resource  {}", token.resource));
             say(&format!("expires   {expiry}"));
-            say(&format!("from      {}, {} s old, rule {}", token.source, token.age, token.rule));
+            if token.rule.is_empty() {
+                say(&format!("from      {}, without the broker", token.source));
+            } else {
+                say(&format!("from      {}, {} s old, rule {}", token.source, token.age, token.rule));
+            }
             say("the token itself: -o token, -o header, -o env or -o json");
         }
     }

@@ -3,6 +3,7 @@
 //! A token is printed only by `get` and `watch`, whose purpose it is. Nothing here decides.
 
 mod client;
+mod from_az;
 mod get;
 mod header;
 pub(super) mod show;
@@ -13,6 +14,7 @@ use clap::{Args, Subcommand};
 pub(crate) use client::{BrokerError, with_broker};
 pub(crate) use get::expiry_text;
 
+use super::azure_cli;
 use super::output::{Format, complain};
 use crate::broker::v1;
 
@@ -57,7 +59,8 @@ pub(super) struct Wish {
     /// A scope, such as `https://vault.azure.net/.default`; may be repeated.
     #[arg(long)]
     scope: Vec<String>,
-    /// The name that the configuration gives the identity, or `person` for your own sign-in.
+    /// The name that the configuration gives the identity, `person` for your own sign-in, or `azure-cli`
+    /// for what your own `az` is signed in as (it runs here, as you, and without the broker).
     #[arg(long, conflicts_with_all = ["client_id", "object_id", "resource_id"])]
     identity: Option<String>,
     /// A managed identity or application by its client id.
@@ -86,6 +89,12 @@ pub(super) struct Wish {
 impl Wish {
     /// The question; scopes of several resources cannot be one token.
     fn request(&self, force_refresh: bool) -> Result<v1::GetTokenRequest, String> {
+        if self.is_of_az() {
+            return Err(
+                "`azure-cli` is your own az, of which the broker knows nothing; only `token get` runs it"
+                    .to_owned(),
+            );
+        }
         let (resource, scopes) = match &self.resource {
             Some(resource) => (resource.clone(), vec![]),
             None => split_scopes(&self.scope)?,
@@ -100,6 +109,11 @@ impl Wish {
             force_refresh,
             purpose: self.purpose.clone(),
         })
+    }
+
+    /// Whether the caller's own `az` is meant.
+    fn is_of_az(&self) -> bool {
+        self.identity.as_deref() == Some(azure_cli::IDENTITY)
     }
 
     fn identity(&self) -> Option<v1::Identity> {

@@ -1,5 +1,11 @@
-//! `nightlatch doctor`: what is in force, what is not, and what to do about it.
+//! `nightlatch doctor`: what is in force, what is not, and what to do about it. `doctor client` looks at the
+//! caller's own side instead: programs, kubeconfigs and environment. Changes nothing.
 
+mod client;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
 use nightlatch_model::LoginName;
 use serde_json::json;
 
@@ -11,10 +17,39 @@ use crate::config::{Config, ConfigError, Mode, load_installed};
 /// LoginGraceTime when nothing is configured, in seconds: the daemon's own default.
 const DEFAULT_LOGIN_GRACE_S: i64 = 60;
 
+/// What else can be looked at.
+#[derive(Debug, Subcommand)]
+pub(super) enum Part {
+    /// Look at your own side: az, kubectl, kubelogin, kubeconfigs, environment and the way to the broker.
+    ///
+    /// Run it as the user whose programs get no token, in the environment where they run; not with sudo.
+    Client {
+        /// The kubeconfig; otherwise those of $KUBECONFIG, else ~/.kube/config.
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+    },
+}
+
 /// Makes all checks and prints them.
-pub(super) fn run(user: Option<&str>, format: Format) -> u8 {
+pub(super) fn run(user: Option<&str>, part: Option<&Part>, format: Format) -> u8 {
+    match (part, user) {
+        (Some(Part::Client { .. }), Some(_)) => {
+            complain("--user belongs to `nightlatch doctor`; `doctor client` looks at whoever runs it");
+            USAGE
+        }
+        (Some(Part::Client { kubeconfig }), None) => {
+            report(&client::examine_own(kubeconfig.as_deref()), format)
+        }
+        (None, user) => node(user, format),
+    }
+}
+
+fn node(user: Option<&str>, format: Format) -> u8 {
     if !nix::unistd::geteuid().is_root() {
-        complain("cannot tell: only root may read sshd's configuration; run it with sudo");
+        complain(
+            "cannot tell: only root may read sshd's configuration; run it with sudo. For your own side: \
+             `nightlatch doctor client`",
+        );
         return UNKNOWN;
     }
     let (config, configuration) = configuration(load_installed().map(|loaded| loaded.config));
@@ -37,8 +72,12 @@ pub(super) fn run(user: Option<&str>, format: Format) -> u8 {
     };
     let mut findings = vec![configuration];
     findings.extend(examine(&Root::default(), &System, &expected));
-    print(&findings, format);
-    match worst(&findings) {
+    report(&findings, format)
+}
+
+fn report(findings: &[Finding], format: Format) -> u8 {
+    print(findings, format);
+    match worst(findings) {
         State::Ok | State::Warn => YES,
         State::Unknown => UNKNOWN,
         State::Fail => NO,
@@ -72,9 +111,10 @@ fn print(findings: &[Finding], format: Format) {
         }
         _ => {
             for finding in findings {
-                say(&format!("{:<7}  {:<21}  {}", finding.state.word(), finding.check, finding.seen));
-                if !finding.remedy.is_empty() {
-                    say(&format!("{:<7}  {:<21}  -> {}", "", "", finding.remedy));
+                let (seen, remedy) = (plain(&finding.seen), plain(&finding.remedy));
+                say(&format!("{:<7}  {:<22}  {seen}", finding.state.word(), finding.check));
+                if !remedy.is_empty() {
+                    say(&format!("{:<7}  {:<22}  -> {remedy}", "", ""));
                 }
             }
             let count = |state| findings.iter().filter(|finding| finding.state == state).count();
@@ -86,4 +126,9 @@ fn print(findings: &[Finding], format: Format) {
             ));
         }
     }
+}
+
+/// Without bytes that a terminal would obey: a kubeconfig may come from anybody.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

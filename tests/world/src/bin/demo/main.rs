@@ -7,6 +7,8 @@
     reason = "a story is told to a terminal, and the demo measures what it shows"
 )]
 
+mod tokens;
+
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +20,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Every step of the story.
-const STEPS: usize = 14;
+const STEPS: usize = 14 + tokens::STEPS;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -99,14 +101,20 @@ fn tell(story: &mut Story<std::io::Stdout>) -> Option<()> {
             expect_reason(&cluster.node.ssh(&person, upn, &["id"], &[])?, words)
         })?;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = now();
     let expired = json!({"valid_after": now - 7_200, "valid_before": now - 3_600});
     story.step("refused-expired-certificate", || expect_explained(&cluster, expired, "cert_expired"))?;
     let foreign = json!({"ca": "foreign"});
     story.step("refused-foreign-authority", || expect_explained(&cluster, foreign, "ca_unknown"))?;
     story.step("local-user-as-before", || {
         expect_in(&cluster.node.ssh(&bob, "bob", &["id", "-un"], &[])?, "bob")
-    })
+    })?;
+    tokens::tell(story, &cluster)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn expect_in(login: &SshOutcome, said: &str) -> Told {
