@@ -19,6 +19,9 @@ use super::audit::Audit;
 pub const MAX_CONNECTIONS_PER_UID: u32 = 32;
 /// The most connections of everybody together.
 pub const MAX_CONNECTIONS: u32 = 1_024;
+/// The most connections of all people together. One person can have 65,536 uids (subuid(5)) and so take any
+/// number of times [`MAX_CONNECTIONS_PER_UID`]; root and the services of the node keep the rest.
+pub const MAX_CONNECTIONS_OF_PEOPLE: u32 = MAX_CONNECTIONS / 2;
 /// The pause after a failed accept, when descriptors or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -53,7 +56,14 @@ pub struct Slots {
 #[derive(Default)]
 struct Taken {
     total: u32,
+    people: u32,
     per_uid: HashMap<u32, u32>,
+}
+
+/// Whether a uid is root's, a system user's or one of `DynamicUser=` (systemd's "Users, Groups, UIDs and GIDs
+/// on systemd Systems"): nobody can be given those in /etc/subuid by default.
+const fn is_of_the_system(uid: u32) -> bool {
+    matches!(uid, 0..=999 | 61_184..=65_519)
 }
 
 /// One connection's place; given back when it goes.
@@ -68,10 +78,13 @@ impl Slots {
     pub fn take(self: &Arc<Self>, uid: u32) -> Option<Slot> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = taken.per_uid.get(&uid).copied().unwrap_or(0);
-        if taken.total >= MAX_CONNECTIONS || mine >= MAX_CONNECTIONS_PER_UID {
+        let person = !is_of_the_system(uid);
+        let full = taken.total >= MAX_CONNECTIONS || person && taken.people >= MAX_CONNECTIONS_OF_PEOPLE;
+        if full || mine >= MAX_CONNECTIONS_PER_UID {
             return None;
         }
         taken.total += 1;
+        taken.people += u32::from(person);
         taken.per_uid.insert(uid, mine + 1);
         Some(Slot { slots: Arc::clone(self), uid })
     }
@@ -87,6 +100,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.total = taken.total.saturating_sub(1);
+        taken.people = taken.people.saturating_sub(u32::from(!is_of_the_system(self.uid)));
         match taken.per_uid.get(&self.uid).copied() {
             Some(mine) if mine > 1 => taken.per_uid.insert(self.uid, mine - 1),
             _ => taken.per_uid.remove(&self.uid),
@@ -160,5 +174,22 @@ mod tests {
         held.clear();
         assert_eq!(slots.in_use(), 0);
         assert!(slots.taken.lock().unwrap().per_uid.is_empty());
+        assert_eq!(slots.taken.lock().unwrap().people, 0);
+    }
+
+    #[test]
+    fn past_bug_68_one_person_with_many_uids_leaves_places_to_services() {
+        let slots = Arc::new(Slots::default());
+        let mut held = Vec::new();
+        for uid in 100_000..165_536 {
+            held.extend((0..2).map_while(|_| slots.take(uid)));
+        }
+        assert_eq!(held.len(), MAX_CONNECTIONS_OF_PEOPLE as usize);
+        for uid in [0, 33, 999, 61_184, 65_519] {
+            let of_service: Vec<Slot> = (0..MAX_CONNECTIONS_PER_UID).map_while(|_| slots.take(uid)).collect();
+            assert_eq!(of_service.len(), MAX_CONNECTIONS_PER_UID as usize, "uid {uid}");
+        }
+        held.clear();
+        assert!(slots.take(1_000).is_some());
     }
 }

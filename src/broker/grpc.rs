@@ -29,16 +29,23 @@ use super::v1;
 use super::v1::token_broker_server::{TokenBroker, TokenBrokerServer};
 use super::watching::Watching;
 
-/// The largest question, in bytes.
-pub const MAX_QUESTION_BYTES: usize = 64 * 1024;
+/// The largest question, in bytes: claims, scopes and names at their longest, or what a browser brought back.
+pub const MAX_QUESTION_BYTES: usize = 16 * 1024;
 /// The largest answer, in bytes: the list of all tokens for root is the longest.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// The most questions and watches at once on one connection.
 pub const MAX_STREAMS: u32 = 64;
+/// The most questions of one connection that are read and answered at once; the others wait in its windows.
+const AT_ONCE: usize = 16;
+/// From the head of a question to its answer, or to the first answer of a watch: longer than the longest wait
+/// for a source. Without it a question that never becomes whole would be kept as long as its connection.
+const WORK: Duration = super::pace::WORK;
 /// The largest head of a question, in bytes.
-const MAX_HEAD_BYTES: u32 = 16 * 1024;
-/// How much of a question may be under way, in bytes: one stream, and a whole connection.
-const WINDOWS: (u32, u32) = (64 * 1024, 256 * 1024);
+const MAX_HEAD_BYTES: u32 = 4 * 1024;
+/// How much of a question may be under way, in bytes: one stream, and a whole connection. What is read of a
+/// question that is not whole yet is kept beside that, [`AT_ONCE`] times. Everybody may connect, and the memory
+/// is that of the daemon that decides logins.
+const WINDOWS: (u32, u32) = (16 * 1024, 64 * 1024);
 /// How long a peer may be silent before it is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long it may take to say so.
@@ -87,6 +94,8 @@ pub(super) async fn serve_with<L: Listen>(
     health.set_serving::<TokenBrokerServer<Surface>>().await;
     let serving = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
+        .concurrency_limit_per_connection(AT_ONCE)
+        .timeout(WORK)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
         .http2_max_header_list_size(MAX_HEAD_BYTES)

@@ -94,13 +94,17 @@ pub fn boot_key(folder: &Path) -> Result<BootKey, StoreError> {
         return Ok(key);
     }
     let mut bytes = Zeroizing::new([0_u8; 32]);
-    // Without randomness there is no key that nobody can guess: an all-zero one must never be used.
-    if aws_lc_rs::rand::fill(bytes.as_mut_slice()).is_err() {
-        std::process::abort();
-    }
+    // Without randomness there is no key that nobody can guess: an all-zero one must never be used. It is no
+    // reason to end the daemon, which decides logins.
+    aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| no_randomness(folder))?;
     let text = Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
     replace_file(&key_file(folder), text.as_bytes(), 0o600, false)?;
     Ok(BootKey::new(&bytes))
+}
+
+fn no_randomness(folder: &Path) -> StoreError {
+    let cause = std::io::Error::other("the system gives no randomness");
+    StoreError::Io { what: "make a key for", path: key_file(folder), cause }
 }
 
 fn key_file(folder: &Path) -> PathBuf {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use nightlatch_model::Timestamp;
 use nightlatch_tokens::policy::{Decision, RuleTrace};
-use nightlatch_tokens::{Ask, Caller, Failure, FailureClass, IdentityInfo, TokenKey};
+use nightlatch_tokens::{Ask, Caller, Failure, FailureClass, IdentityInfo, Place, TokenKey};
 
 use super::cache::KeptToken;
 use super::refusal::Refusal;
 use super::service::Broker;
-use super::sign_in::{LoginWish, SignInSteps, SignedIn};
+use super::sign_in::{LoginWish, SignIn, SignInSteps, SignedIn};
 
 /// What a question would be answered.
 pub struct Explanation {
@@ -109,7 +109,7 @@ impl Broker {
     pub fn tokens(&self, caller: &Caller) -> Vec<KeptToken> {
         let mut kept = self.cache.kept();
         if !caller.is_root() {
-            kept.retain(|kept| kept.key.owner == Some(caller.uid));
+            kept.retain(|kept| caller.place == Place::Host && kept.key.owner == Some(caller.uid));
         }
         kept
     }
@@ -119,8 +119,19 @@ impl Broker {
     pub fn who_am_i(&self, caller: &Caller) -> Seen {
         Seen {
             rules: self.policy().rules_of(caller),
-            person: self.people.as_ref().and_then(|people| people.person(caller.uid)),
+            person: self.people_of(caller).ok().and_then(|people| people.person(caller.uid)),
         }
+    }
+
+    /// The people, for a caller on the node itself. The uid of a process in a container is what whoever
+    /// started it chose: it must not sign the node's uid in or out, nor learn who that is.
+    fn people_of(&self, caller: &Caller) -> Result<&Arc<dyn SignIn>, Refusal> {
+        if caller.place == Place::Host {
+            return self.people.as_ref().ok_or_else(no_people);
+        }
+        let sentence = "people sign in and out on the node itself, and this caller is in a container or could \
+                        not be placed";
+        Err(Refusal::unknown_caller(sentence))
     }
 
     /// Begins to sign in the caller's person.
@@ -128,7 +139,7 @@ impl Broker {
     /// # Errors
     /// When signing in is not configured.
     pub fn begin_login(&self, caller: &Caller, wish: LoginWish) -> Result<SignInSteps, Refusal> {
-        let people = self.people.as_ref().ok_or_else(no_people)?;
+        let people = self.people_of(caller)?;
         Ok(people.begin(caller.uid, wish))
     }
 
@@ -137,7 +148,7 @@ impl Broker {
     /// # Errors
     /// What is wrong with it, or why Entra refused.
     pub async fn finish_login(&self, caller: &Caller, redirect: &str) -> Result<(), Refusal> {
-        let people = self.people.as_ref().ok_or_else(no_people)?;
+        let people = self.people_of(caller)?;
         people.finish(caller.uid, redirect).await
     }
 
@@ -146,9 +157,9 @@ impl Broker {
     /// # Errors
     /// When the sealed file cannot be written; the tokens are gone all the same.
     pub async fn logout(&self, caller: &Caller) -> Result<Option<String>, Refusal> {
+        let people = self.people_of(caller)?;
         let uid = caller.uid;
         self.cache.purge(|key| key.owner == Some(uid));
-        let people = self.people.as_ref().ok_or_else(no_people)?;
         people.logout(uid).await
     }
 }
@@ -170,4 +181,34 @@ pub fn whole_seconds(duration: Duration) -> i64 {
 #[must_use]
 pub fn or_zero(at: Option<Timestamp>) -> i64 {
     at.map_or(0, |at| at.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::surface_tests::{Rig, caller};
+    use super::*;
+    use nightlatch_tokens::IdentityRef;
+
+    #[tokio::test]
+    async fn past_bug_46_a_container_cannot_sign_the_node_s_uid_in_or_out() {
+        let rig = Rig::new();
+        let here = caller(1_000);
+        let ask = Ask::new(IdentityRef::Person, "https://vault.azure.net".parse().unwrap());
+        assert!(rig.broker.get(&here, &ask).await.is_ok());
+        for place in [Place::Container, Place::Unknown] {
+            let elsewhere = Caller { place, ..caller(1_000) };
+            let refused = [
+                rig.broker.begin_login(&elsewhere, LoginWish::default()).map(drop),
+                rig.broker.finish_login(&elsewhere, "code=1").await,
+                rig.broker.logout(&elsewhere).await.map(drop),
+            ];
+            for refused in refused {
+                assert_eq!(refused.unwrap_err().word, "caller_unknown");
+            }
+            assert_eq!(rig.broker.who_am_i(&elsewhere).person, None);
+            assert!(rig.broker.tokens(&elsewhere).is_empty());
+        }
+        assert_eq!(rig.broker.tokens(&here).len(), 1, "her tokens are still there");
+        assert_eq!(rig.broker.logout(&here).await.unwrap().as_deref(), Some("anna@contoso.com"));
+    }
 }

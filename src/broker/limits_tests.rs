@@ -169,3 +169,105 @@ async fn past_bug_45_a_connection_that_was_handed_on_has_nobodys_identity() {
     assert_eq!(ask(&mut own, question()).await.unwrap().status, 200);
     serving.abort();
 }
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The head of a question in HPACK (RFC 7541): indexed and literal fields without indexing.
+fn head_of_a_question() -> Vec<u8> {
+    let mut head = vec![0x83, 0x86];
+    for (name, value) in [
+        (":path", "/nightlatch.broker.v1.TokenBroker/GetToken"),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ] {
+        head.push(0);
+        for text in [name, value] {
+            head.push(u8::try_from(text.len()).unwrap());
+            head.extend(text.as_bytes());
+        }
+    }
+    head
+}
+
+/// Everything that a connection lets itself be given without one whole question on it.
+async fn swallowed(stream: &mut UnixStream) -> usize {
+    const MOST: usize = 8 * 1024 * 1024;
+    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    hello.extend(frame(4, 0, 0, &[]));
+    stream.write_all(&hello).await.unwrap();
+    // By stream, 0 for the connection: what may still be sent (RFC 9113, section 6.9).
+    let mut windows = std::collections::HashMap::<u32, i64>::from([(0, 65_535)]);
+    let (mut first, mut given, mut read) = (65_535_i64, 0, Vec::new());
+    for number in 0..super::grpc::MAX_STREAMS {
+        stream.write_all(&frame(1, 4, 2 * number + 1, &head_of_a_question())).await.unwrap();
+    }
+    loop {
+        // What the server says: until it has been silent for a while.
+        while let Ok(Ok(1..)) = timeout(Duration::from_millis(300), stream.read_buf(&mut read)).await {}
+        while read.len() >= 9 {
+            let length = usize::from(read[0]) << 16 | usize::from(read[1]) << 8 | usize::from(read[2]);
+            if read.len() < 9 + length {
+                break;
+            }
+            let (kind, flags, number) =
+                (read[3], read[4], u32::from_be_bytes(read[5..9].try_into().unwrap()));
+            let payload: Vec<u8> = read.drain(..9 + length).skip(9).collect();
+            match kind {
+                4 if flags == 0 => {
+                    for setting in payload.chunks(6).filter(|setting| setting[..2] == [0, 4]) {
+                        first = i64::from(u32::from_be_bytes(setting[2..].try_into().unwrap()));
+                    }
+                    stream.write_all(&frame(4, 1, 0, &[])).await.unwrap();
+                }
+                8 => {
+                    let more = i64::from(u32::from_be_bytes(payload[..].try_into().unwrap()));
+                    *windows.entry(number).or_insert(0) += more;
+                }
+                _ => {}
+            }
+        }
+        let before = given;
+        for number in (0..super::grpc::MAX_STREAMS).map(|number| 2 * number + 1) {
+            // The length of a message that the server would take, and all of it but the last byte.
+            let most = super::grpc::MAX_QUESTION_BYTES;
+            let sent = i64::try_from(most + 4).unwrap();
+            let mine = *windows.entry(number).or_insert(0);
+            let already = windows.get(&(number | 1 << 31)).copied().unwrap_or(0);
+            let may = (first + mine - already).min(windows[&0]).min(sent - already).min(16_000);
+            let Ok(may @ 1..) = usize::try_from(may) else { continue };
+            let mut payload = vec![0; may];
+            if already == 0 {
+                payload[1..5].copy_from_slice(&u32::try_from(most).unwrap().to_be_bytes());
+            }
+            if stream.write_all(&frame(0, 0, number, &payload)).await.is_err() {
+                return given;
+            }
+            *windows.get_mut(&0).unwrap() -= i64::try_from(may).unwrap();
+            *windows.entry(number | 1 << 31).or_insert(0) += i64::try_from(may).unwrap();
+            given += may;
+        }
+        if given == before || given > MOST {
+            return given;
+        }
+    }
+}
+
+#[tokio::test]
+async fn past_bug_68_questions_that_are_never_whole_take_little_memory() {
+    // What the unit file allows the daemon (MemoryMax), and how much of it one uid may fill in this way.
+    const MEMORY: usize = 128 * 1024 * 1024;
+    let rig = Rig::new();
+    let mut stream = rig.connect(&rig.grpc(), 1_000).await;
+    let given = swallowed(&mut stream).await;
+    assert!(given > 64 * 1024, "the questions went in: {given}");
+    let of_uid = given * usize::try_from(MAX_CONNECTIONS_PER_UID).unwrap();
+    assert!(of_uid < MEMORY / 8, "{given} bytes on one connection are {of_uid} of one uid");
+}

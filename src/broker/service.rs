@@ -11,7 +11,7 @@ use nightlatch_model::{Secret, Timestamp};
 use nightlatch_tokens::lease::Need;
 use nightlatch_tokens::policy::{Decision, Denied, Grant, Policy};
 use nightlatch_tokens::{
-    Ask, Caller, Failure, IdentityInfo, IdentityKind, IdentityTable, PopAsk, Token, TokenKey, TokenType,
+    Ask, Caller, Failure, IdentityInfo, IdentityTable, PopAsk, Token, TokenKey, TokenType,
 };
 use tokio::sync::watch;
 
@@ -288,7 +288,7 @@ impl Broker {
                 return Err(Box::new(Refused { refusal, key: None }));
             }
         };
-        let personal = self.identity(&grant.identity).is_some_and(|info| is_personal(info.kind));
+        let personal = self.identity(&grant.identity).is_some_and(|info| info.kind.is_personal());
         Ok(TokenKey {
             identity: Arc::clone(&grant.identity),
             owner: personal.then_some(caller.uid),
@@ -332,11 +332,6 @@ fn told_end(expires: Timestamp, max_life: Option<Duration>, now: Timestamp) -> T
         let limit = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
         expires.min(now.plus(limit))
     })
-}
-
-/// Whether the identity's tokens belong to the person of the calling uid.
-const fn is_personal(kind: IdentityKind) -> bool {
-    matches!(kind, IdentityKind::Person | IdentityKind::OnBehalfOf)
 }
 
 fn limited(rule: &Arc<str>, wait: Duration) -> Box<Refused> {

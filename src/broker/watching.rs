@@ -91,14 +91,19 @@ impl Watching {
         let news = self.news.as_mut();
         let newer = async {
             match news {
-                // A key that was forgotten is asked for anew, through the policy.
-                Some(news) => drop(news.changed().await),
+                Some(news) => news.changed().await,
                 // No channel: the pause is what is left.
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = newer => {}
+            newer = newer => {
+                // A key that was forgotten is asked for anew, through the policy, and once: a channel that
+                // has ended would wake this up without end for as long as the source gives nothing.
+                if newer.is_err() {
+                    self.news = None;
+                }
+            }
             changed = self.policy.changed() => {
                 if changed.is_err() {
                     tokio::time::sleep(pause).await;
@@ -112,5 +117,55 @@ impl Watching {
         let left = expires.since(self.broker.clock.now());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
         left.saturating_sub(LEAD.min(left / 2)).max(LEAST_PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use nightlatch_tokens::{Failure, FailureClass, IdentityRef};
+
+    use super::super::surface_tests::{Rig, caller};
+    use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn past_bug_68_a_watch_of_a_forgotten_key_sleeps_while_the_source_is_down() {
+        let rig = Rig::new();
+        let ask = Ask::new(IdentityRef::Default, "https://vault.azure.net".parse().unwrap());
+        let mut watching = Watching::new(Arc::clone(&rig.broker), caller(1_000), ask);
+        assert!(watching.next().await.unwrap().is_ok());
+        *rig.source.failure.lock().unwrap() = Some(Failure::new(FailureClass::Transient, "down"));
+        rig.broker.cache.purge(|_| true);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut next = Box::pin(watching.next());
+        let mut rests = 0;
+        // It may be woken by the channel's end and by the answer of the source, and then has to rest.
+        for _ in 0..1_000 {
+            let before = woken.0.load(Ordering::SeqCst);
+            assert!(matches!(next.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            rests = if woken.0.load(Ordering::SeqCst) == before { rests + 1 } else { 0 };
+        }
+        assert!(rests > 900, "it was woken until {} looks before the end", rests);
+        // And it still brings the next token: the pause is over, or the policy was exchanged.
+        *rig.source.failure.lock().unwrap() = None;
+        rig.hands.advance(120);
+        rig.broker.set_policy(rig.broker.policy());
+        assert!(next.await.unwrap().is_ok());
     }
 }

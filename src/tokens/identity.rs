@@ -49,6 +49,12 @@ impl IdentityKind {
         }
     }
 
+    /// Whether its tokens are those of the person who signed in under the caller's uid.
+    #[must_use]
+    pub const fn is_personal(self) -> bool {
+        matches!(self, Self::Person | Self::OnBehalfOf)
+    }
+
     /// Whether it belongs to the machine as a whole: whoever has it may do what the node may do.
     #[must_use]
     pub const fn is_the_nodes(self) -> bool {

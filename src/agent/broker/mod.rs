@@ -16,6 +16,7 @@ use nightlatch_tokens::policy::Policy;
 use nightlatch_tokens::{IdentityTable, PERSON, TokenKey};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use self::policy_files::PolicyFiles;
@@ -35,6 +36,10 @@ use crate::imds::{Himds, Imds, ManagedId};
 
 /// The identity that a machine has without any configuration.
 const NODE_IDENTITY: &str = "node";
+/// The threads that answer callers of the broker. Everybody may call; the threads that answer logins are others.
+const WORKERS: usize = 2;
+/// The threads that wait for the broker's files and name look-ups.
+const WAITING_THREADS: usize = 8;
 /// The events of hand-outs, in the state folder.
 const EVENTS: &str = "handouts.jsonl";
 
@@ -85,7 +90,13 @@ pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doo
     // Before the first token: what is locked later may have been written to swap by then.
     let locked = cache::memory::lock_all();
     health.set("memory", "ok", locked.to_string());
-    match run(settings, state, clock, doors, &health) {
+    let own = own_runtime().map_err(|cause| BrokerError::Os("start its runtime", cause));
+    let done = own.and_then(|own| {
+        // What is spawned from here on runs over there.
+        let _inside = own.enter();
+        run(settings, state, clock, doors, &health)
+    });
+    match done {
         Ok(identities) => health.set("broker", "ok", identities),
         Err(cause) => {
             error!("the broker does not run, logins are decided all the same: {cause}");
@@ -93,6 +104,22 @@ pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doo
         }
     }
     health
+}
+
+/// A runtime that lives as long as the process, with threads of its own: whatever strangers make the broker
+/// do, the kernel still gives the threads that answer logins their share.
+fn own_runtime() -> std::io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(WAITING_THREADS)
+        .thread_name("broker")
+        .enable_all()
+        .build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("broker-runtime".into())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
 }
 
 /// Whether programs may ask for tokens, by configuration or because the machine has an identity.
@@ -247,4 +274,41 @@ fn adopt(listener: BoundListener) -> Result<UnixListener, BrokerError> {
 fn seed() -> u64 {
     let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     u64::from_str_radix(id.trim().get(..16).unwrap_or_default(), 16).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::agent::settings::Machine;
+    use crate::config::Config;
+
+    /// Not one await in here: the runtime of this test, which stands for that of the logins, never turns.
+    #[tokio::test]
+    async fn past_bug_68_the_broker_has_threads_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("imds.sock");
+        let mut config = Config::default();
+        config.broker.enabled = Some(true);
+        config.broker.policy_dir = Some(folder.path().join("broker.d"));
+        let machine = Machine {
+            tenant: "11111111-2222-3333-4444-555555555555".parse().ok(),
+            resource_id: Some("/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/r".into()),
+            kind: Some(Kind::Vm),
+            ..Machine::default()
+        };
+        let settings = Settings::resolve(config, &machine).unwrap();
+        let doors = Doors { grpc: None, http: Some(BoundListener::bind(&path).unwrap()) };
+        let health = start(&settings, folder.path(), &Clock::System, doors);
+        assert!(health.rows().iter().any(|row| row.part == "broker" && row.state == "ok"));
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
 }

@@ -87,4 +87,46 @@ mod tests {
             assert!(read(bad).is_none());
         }
     }
+
+    /// Runs the unit's own script before a `systemd-creds` that opens what does not begin with `BAD`.
+    fn run_the_unit(folder: &Path) -> std::process::Output {
+        const UNIT: &str = include_str!("../../../systemd/nightlatch-seal.service");
+        let line = UNIT.lines().find_map(|line| line.strip_prefix("ExecStart=/bin/sh -ceu '")).unwrap();
+        let script = line.strip_suffix('\'').unwrap().replace("%%", "%");
+        let script =
+            script.replace("/etc/credstore.encrypted", &folder.join("credstore").display().to_string());
+        let creds = folder.join("systemd-creds");
+        let stand_in = r#"#!/bin/sh
+            case "$1" in
+                decrypt) ! head -c 3 "$3" | grep -q BAD ;;
+                encrypt) cat > "$5" ;;
+                *) false ;;
+            esac
+        "#;
+        std::fs::write(&creds, stand_in).unwrap();
+        let path = format!("{}:/usr/bin:/bin", folder.display());
+        let chmod = ["+x".as_ref(), creds.as_os_str()];
+        assert!(std::process::Command::new("chmod").args(chmod).status().unwrap().success());
+        std::process::Command::new("/bin/sh").env("PATH", path).args(["-ceu", &script]).output().unwrap()
+    }
+
+    #[test]
+    fn a_key_that_does_not_open_any_more_is_put_aside_and_does_not_stop_the_daemon() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credstore").join(CREDENTIAL);
+        let done = run_the_unit(folder.path());
+        assert!(done.status.success(), "{done:?}");
+        let made = std::fs::read(&file).unwrap();
+        assert_eq!(self::read(&made).unwrap().1.len(), 32);
+        // One that opens stays as it is.
+        assert!(run_the_unit(folder.path()).status.success());
+        assert_eq!(std::fs::read(&file).unwrap(), made);
+        // systemd refuses to start a service whose credential does not decrypt (systemd.exec(5)).
+        std::fs::write(&file, b"BAD").unwrap();
+        let done = run_the_unit(folder.path());
+        assert!(done.status.success() && !done.stderr.is_empty(), "{done:?}");
+        let anew = std::fs::read(&file).unwrap();
+        assert!(anew != made && self::read(&anew).is_some());
+        assert_eq!(std::fs::read(file.with_extension("unusable")).unwrap(), b"BAD");
+    }
 }

@@ -6,6 +6,7 @@
 mod breaker;
 mod flight;
 pub mod memory;
+mod places;
 mod refresher;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use breaker::Breakers;
 use flight::{Flight, Outcome, launch};
 pub use nightlatch_tokens::lease::Need;
+use places::Places;
 
 /// Locks, each over a part of the keys.
 const SHARDS: usize = 16;
@@ -140,7 +142,7 @@ struct Room {
     settings: Settings,
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
-    keys: AtomicUsize,
+    places: Places,
     breakers: Breakers,
     /// Questions ever started, and those under way.
     flights: AtomicU64,
@@ -187,8 +189,7 @@ impl Room {
 
     fn slot<'a>(&self, shard: &'a mut Shard, key: &TokenKey, now: Now) -> Option<&'a mut Slot> {
         if !shard.contains_key(key) {
-            let room = |keys: usize| (keys < self.settings.max_keys).then_some(keys + 1);
-            self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+            self.places.take(key, self.settings.max_keys)?;
             // The same on each start of one machine, so that renewals do not wander.
             let mut seed = DefaultHasher::new();
             (self.settings.seed, key).hash(&mut seed);
@@ -259,15 +260,17 @@ impl Room {
         outcome.map_or_else(Outcome::Failed, |()| Outcome::Token)
     }
 
-    /// Makes room for one key: lets go of the one that nobody asked for the longest. Never of one that is
-    /// watched or under way; of one whose credential was taken back only when there is no other.
-    fn evict(&self) -> bool {
+    /// Makes room for `wanted`: of those that have to give way to it, lets go of the one that nobody asked
+    /// for the longest. Never of one that is watched or under way; of one whose credential was taken back
+    /// only when there is no other.
+    fn evict(&self, wanted: &TokenKey) -> bool {
         let now = self.now();
+        let victim = self.places.victim_for(wanted);
         let mut oldest: Option<((bool, Duration), TokenKey)> = None;
         for shard in &self.shards {
             for (key, slot) in Self::open(shard).iter() {
                 let rank = (!slot.lease.must_be_remembered(), slot.lease.idle(now));
-                let free = slot.flight.is_none() && !slot.is_watched();
+                let free = victim.is(key) && slot.flight.is_none() && !slot.is_watched();
                 if free && oldest.as_ref().is_none_or(|(best, _)| rank > *best) {
                     oldest = Some((rank, key.clone()));
                 }
@@ -277,7 +280,7 @@ impl Room {
         let mut shard = self.shard(&key);
         let free = shard.get(&key).is_some_and(|slot| slot.flight.is_none() && !slot.is_watched());
         if free && shard.remove(&key).is_some() {
-            self.keys.fetch_sub(1, Ordering::Relaxed);
+            self.places.give_back(&key);
         }
         // Somebody else was faster otherwise: there is room, or the next try finds another one.
         true
@@ -295,7 +298,7 @@ impl Cache {
             settings,
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
-            keys: AtomicUsize::new(0),
+            places: Places::default(),
             breakers: Breakers::default(),
             flights: AtomicU64::new(0),
             flying: AtomicUsize::new(0),
@@ -314,7 +317,7 @@ impl Cache {
                 Asked::Serve(serving) => return Ok(Served::from(serving, false)),
                 Asked::Refuse(failure) => return Err(failure),
                 Asked::Wait { landed, ours, plain, at_hand } => (landed, ours, plain, at_hand),
-                Asked::Full if self.0.evict() => continue,
+                Asked::Full if self.0.evict(key) => continue,
                 Asked::Full => break,
             };
             if at_hand && timeout(self.0.settings.patience, landed.wait_for(Option::is_some)).await.is_err() {
@@ -365,7 +368,7 @@ impl Cache {
                 self.0.wake.notify_one();
                 return Some(watcher);
             }
-            if !self.0.evict() {
+            if !self.0.evict(key) {
                 break;
             }
         }
@@ -378,11 +381,15 @@ impl Cache {
         let mut purged = 0;
         for shard in &self.0.shards {
             let mut shard = Room::open(shard);
-            let before = shard.len();
-            shard.retain(|key, _| !which(key));
-            purged += before - shard.len();
+            shard.retain(|key, _| {
+                let goes = which(key);
+                if goes {
+                    self.0.places.give_back(key);
+                    purged += 1;
+                }
+                !goes
+            });
         }
-        self.0.keys.fetch_sub(purged, Ordering::Relaxed);
         purged
     }
 

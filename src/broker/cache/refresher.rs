@@ -44,7 +44,7 @@ pub(super) fn turn(room: &Arc<Room>) -> Duration {
             let wanted = watched || slot.lease.idle(now) <= room.settings.in_use;
             let over = slot.lease.token().is_none() && slot.flight.is_none();
             if !wanted && over && !slot.lease.must_be_remembered() {
-                room.keys.fetch_sub(1, Ordering::Relaxed);
+                room.places.give_back(key);
                 return false;
             }
             let crowded = room.flying.load(Ordering::Relaxed) >= BACKGROUND_FLIGHTS;

@@ -240,6 +240,41 @@ fn past_bug_22_a_persons_token_is_for_the_uid_that_signed_in() {
 }
 
 #[test]
+fn past_bug_22_a_pod_cannot_choose_the_person_it_acts_for() {
+    let table = IdentityTable::new(vec![
+        IdentityInfo::new("for-people", IdentityKind::OnBehalfOf),
+        IdentityInfo::new("node", IdentityKind::Managed),
+    ]);
+    let rules = r#"
+        [[rule]]
+        name = "pods"
+        who = { pod = ["*"] }
+        may = { identity = ["for-people", "node"], resource = ["https://vault.azure.net"] }
+        [[rule]]
+        name = "people"
+        who = { uid = [1000] }
+        may = { identity = ["for-people"], resource = ["https://vault.azure.net"] }
+    "#;
+    let policy = Policy::compile(&[("pods.toml".into(), rules.into())], &Names, &table).unwrap();
+    let decide = |caller: &Caller, identity| policy.decide(caller, &ask(identity, VAULT), &table);
+    // Whoever writes the pod writes `runAsUser: 1000`, too, and is not the person under that uid.
+    let pod = in_pod(1000, "6dae42f8-4368-4678-94ff-3960e28e3630");
+    match decide(&pod, named("for-people")) {
+        Decision::Deny(denied) => assert_eq!(denied.word, "caller_unknown"),
+        Decision::Permit(grant) => panic!("{grant:?}"),
+    }
+    for (caller, identity, expected) in
+        [(&pod, IdentityRef::Default, "node"), (&caller(1000), named("for-people"), "for-people")]
+    {
+        let Decision::Permit(grant) = decide(caller, identity) else { panic!("{expected}") };
+        assert_eq!(&*grant.identity, expected);
+    }
+    let mut unknown = caller(1000);
+    unknown.place = Place::Unknown;
+    assert!(matches!(decide(&unknown, named("for-people")), Decision::Deny(_)));
+}
+
+#[test]
 fn past_bug_46_root_of_a_container_is_not_root() {
     let policy = policy(
         r#"

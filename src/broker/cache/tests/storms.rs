@@ -162,3 +162,49 @@ async fn a_caller_with_a_good_token_at_hand_does_not_wait_for_long() {
     stage.source.gate.add_permits(1);
     assert!(waiting.await.unwrap().ok().unwrap().fresh);
 }
+
+#[tokio::test]
+async fn past_bug_68_one_uid_s_questions_never_push_out_a_service_s_token() {
+    let stage = stage_with(|settings| settings.max_keys = 512);
+    let mine = |owner, number| {
+        let mut key = key("person");
+        (key.owner, key.resource) = (Some(owner), format!("https://r{number}.example.org").parse().unwrap());
+        key
+    };
+    stage.get(&key("node")).await.ok().unwrap();
+    stage.get(&mine(1001, 0)).await.ok().unwrap();
+    // Nobody has to be signed in: such a key remembers that a person has to, and is kept before all others.
+    let nobody = Failure::new(FailureClass::NeedsUser, "nobody is signed in");
+    stage.source.fails(nobody.clone());
+    for number in 0..1_500 {
+        stage.hands.advance(1);
+        assert_eq!(stage.get(&mine(1000, number)).await.err().unwrap().class, nobody.class);
+    }
+    let calls = stage.source.calls();
+    assert!(!stage.get(&key("node")).await.ok().unwrap().fresh, "the service's token was pushed out");
+    assert!(!stage.get(&mine(1001, 0)).await.ok().unwrap().fresh, "another person's token was pushed out");
+    assert_eq!(stage.source.calls(), calls);
+    let kept = stage.cache.kept();
+    assert_eq!(kept.iter().filter(|kept| kept.key.owner == Some(1000)).count(), places::MAX_KEYS_OF_OWNER);
+    // Many uids share the part of the people; the one with the most gives way.
+    for uid in 2000..2600 {
+        assert!(stage.get(&mine(uid, 0)).await.is_err());
+        assert!(stage.cache.kept().len() <= 1 + 512 / places::PEOPLE_SHARE);
+    }
+    assert!(!stage.get(&key("node")).await.ok().unwrap().fresh);
+}
+
+#[tokio::test]
+async fn places_come_back_with_every_way_a_key_can_go() {
+    let stage = stage_with(|settings| settings.max_keys = 4);
+    let mut of_anna = key("person");
+    of_anna.owner = Some(1000);
+    for _ in 0..10 {
+        stage.get(&of_anna).await.ok().unwrap();
+        for name in ["a", "b", "c", "d"] {
+            stage.get(&key(name)).await.ok().unwrap();
+        }
+        assert_eq!(stage.cache.kept().len(), 4);
+        assert_eq!(stage.cache.purge(|_| true), 4);
+    }
+}
