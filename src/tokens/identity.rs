@@ -29,7 +29,7 @@ pub enum IdentityKind {
     AzureCli,
     /// The person who signed in under the caller's uid.
     Person,
-    /// An application that acts for the person whose token the caller shows.
+    /// An application that acts for the person who signed in under the caller's uid.
     OnBehalfOf,
 }
 
@@ -47,6 +47,12 @@ impl IdentityKind {
             Self::Person => PERSON,
             Self::OnBehalfOf => "on-behalf-of",
         }
+    }
+
+    /// Whether its tokens speak for the person who signed in under the caller's uid.
+    #[must_use]
+    pub const fn is_a_persons(self) -> bool {
+        matches!(self, Self::Person | Self::OnBehalfOf)
     }
 
     /// Whether it belongs to the machine as a whole: whoever has it may do what the node may do.

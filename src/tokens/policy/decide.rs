@@ -382,12 +382,12 @@ impl<'a> Walk<'a> {
         let mut miss = Miss::Identity;
         for name in rule.may.identities.iter().flatten() {
             // A name that the configuration has dropped since is as good as not granted.
-            let known = self.identities.by_name(name).is_some();
-            if !known || !self.wanted.includes(name) || self.denied.contains(&&**name) {
+            let Some(info) = self.identities.by_name(name) else { continue };
+            if !self.wanted.includes(name) || self.denied.contains(&&**name) {
                 continue;
             }
             // Rule 0. Whose person it is follows from the caller's uid alone: `Grant::owner`.
-            if **name == *PERSON && self.caller.place != Place::Host {
+            if info.kind.is_a_persons() && self.caller.place != Place::Host {
                 miss = Miss::PersonElsewhere;
                 continue;
             }
