@@ -153,9 +153,9 @@ async fn start(
     let account = listeners.remove("account").ok_or(ListenerError::None)?;
     tokio::spawn(serve(Door::Account, adopt(account)?, 0, Arc::clone(&gate), Arc::clone(&times.account)));
     let doors = broker::Doors { grpc: listeners.remove("broker"), http: listeners.remove("imds") };
-    let health = broker::start(&settings, &paths.state, gate.clock(), doors);
+    let broker = broker::start(&settings, &paths.state, gate.clock(), doors);
     if let Some(listener) = listeners.remove("admin") {
-        let status = status_rows(&settings, Arc::clone(&gate), times, health);
+        let status = status_rows(&settings, Arc::clone(&gate), times, broker.health.clone());
         tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(Arc::clone(&gate), status)));
     }
     info!(
@@ -164,7 +164,10 @@ async fn start(
     );
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::spawn(kick_watchdog());
-    wait_for_the_end().await
+    wait_for_the_end().await?;
+    broker.last_words().await;
+    info!("stopped");
+    Ok(())
 }
 
 /// The hook has a thread and a runtime of its own: it answers within milliseconds also while a decision
@@ -292,6 +295,5 @@ async fn wait_for_the_end() -> Result<(), DaemonError> {
         _ = interrupt.recv() => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    info!("stopped");
     Ok(())
 }

@@ -103,7 +103,7 @@ pub struct Event {
     pub scopes: Vec<String>,
     /// What the token is for.
     pub purpose: Option<String>,
-    /// The fingerprint of the person's token that it stands for.
+    /// The object id of the person that it acts for.
     pub on_behalf_of: Option<String>,
     /// Whether it handles continuous access evaluation.
     pub cae: bool,
@@ -296,11 +296,19 @@ impl Ledger {
     }
 }
 
+/// What goes to the writer.
+pub(super) enum Word {
+    /// To be written.
+    Event(Box<Event>),
+    /// Every open window is to be closed and written; then this is let go.
+    CloseAll(SyncSender<()>),
+}
+
 /// Takes answers from any task without ever waiting.
 #[derive(Clone)]
 pub struct Audit {
     ledger: Arc<Ledger>,
-    queue: SyncSender<Event>,
+    queue: SyncSender<Word>,
     clock: Clock,
 }
 
@@ -324,11 +332,21 @@ impl Audit {
         let (correlation, event) =
             self.ledger.note(what, self.clock.boot(), self.clock.now(), new_correlation);
         if let Some(event) = event
-            && let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(event)
+            && let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+                self.queue.try_send(Word::Event(Box::new(event)))
         {
             self.ledger.uncounted.fetch_add(1, Ordering::Relaxed);
         }
         correlation
+    }
+
+    /// Writes the counts of all windows that are open, for the end of the daemon; waits for the disk, and
+    /// `within` at most. Whether all is written.
+    #[must_use]
+    pub fn close_all(&self, within: Duration) -> bool {
+        let (done, wait) = sync_channel(1);
+        // The queue may be full; the writer empties it within its limit.
+        self.queue.send(Word::CloseAll(done)).is_ok() && wait.recv_timeout(within).is_ok()
     }
 
     /// Counts something that was turned away before it became a question, such as a connection over a limit.

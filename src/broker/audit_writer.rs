@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::audit::{Event, Ledger};
+use super::audit::{Event, Ledger, Word};
 use crate::clock::Clock;
 use crate::store::Ring;
 
@@ -37,20 +37,26 @@ impl Writer {
         Self { ring, ledger, clock, ring_broken: false, second: 0, written: 0, skipped: 0 }
     }
 
-    pub(super) fn run(mut self, waiting: &Receiver<Event>) {
+    pub(super) fn run(mut self, waiting: &Receiver<Word>) {
         loop {
             match waiting.recv_timeout(LOOK) {
-                Ok(event) => self.take(&event),
-                Err(RecvTimeoutError::Timeout) => self.turn(),
-                Err(RecvTimeoutError::Disconnected) => {
-                    for event in self.ledger.close(self.clock.boot(), true) {
-                        self.write(&event);
-                    }
-                    self.say_skipped();
-                    return;
+                Ok(Word::Event(event)) => self.take(&event),
+                Ok(Word::CloseAll(done)) => {
+                    self.close_all();
+                    // Who waits for it may have gone.
+                    let _ = done.try_send(());
                 }
+                Err(RecvTimeoutError::Timeout) => self.turn(),
+                Err(RecvTimeoutError::Disconnected) => return self.close_all(),
             }
         }
+    }
+
+    fn close_all(&mut self) {
+        for event in self.ledger.close(self.clock.boot(), true) {
+            self.write(&event);
+        }
+        self.say_skipped();
     }
 
     fn take(&mut self, event: &Event) {

@@ -9,6 +9,8 @@ pub mod audit;
 #[cfg(test)]
 mod audit_tests;
 mod audit_writer;
+#[cfg(test)]
+mod behalf_tests;
 pub mod cache;
 pub mod door;
 pub mod grpc;

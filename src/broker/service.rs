@@ -11,14 +11,15 @@ use nightlatch_model::{Secret, Timestamp};
 use nightlatch_tokens::lease::Need;
 use nightlatch_tokens::policy::{Decision, Denied, Grant, Policy};
 use nightlatch_tokens::{
-    Ask, Caller, Failure, IdentityInfo, IdentityTable, PopAsk, Token, TokenKey, TokenType,
+    Ask, Caller, Failure, FailureClass, IdentityInfo, IdentityKind, IdentityTable, PopAsk, Token, TokenKey,
+    TokenType,
 };
 use tokio::sync::watch;
 
 use super::audit::{Audit, Happened, Outcome};
 use super::cache::{Cache, Served};
 use super::rate::Buckets;
-use super::refusal::{Refusal, RefusalKind};
+use super::refusal::{Refusal, RefusalKind, SIGN_IN_COMMAND};
 use super::sign_in::SignIn;
 use crate::clock::Clock;
 
@@ -288,16 +289,33 @@ impl Broker {
                 return Err(Box::new(Refused { refusal, key: None }));
             }
         };
-        let personal = self.identity(&grant.identity).is_some_and(|info| info.kind.is_personal());
+        let kind = self.identity(&grant.identity).map(|info| info.kind);
+        let on_behalf_of = match kind {
+            Some(IdentityKind::OnBehalfOf) => Some(self.whom_to_act_for(caller.uid, &grant.rule)?),
+            _ => None,
+        };
         Ok(TokenKey {
             identity: Arc::clone(&grant.identity),
-            owner: personal.then_some(caller.uid),
+            owner: kind.is_some_and(IdentityKind::is_personal).then_some(caller.uid),
             resource: ask.resource.clone(),
             scopes: ask.scopes.clone(),
             cae: ask.cae,
             pop_key,
             purpose: ask.purpose.max(grant.purpose),
-            on_behalf_of: None,
+            on_behalf_of,
+        })
+    }
+
+    /// The object id of the person that an application acts for under this uid.
+    fn whom_to_act_for(&self, uid: u32, rule: &Arc<str>) -> Result<String, Box<Refused>> {
+        let person = self.people.as_ref().and_then(|people| people.person(uid));
+        person.map(|person| person.object_id).ok_or_else(|| {
+            let sentence = format!(
+                "an identity that acts on behalf of a person needs one, and nobody is signed in under uid {uid}: \
+                 run `{SIGN_IN_COMMAND}`"
+            );
+            let refusal = Refusal::of_source(Failure::new(FailureClass::NeedsUser, sentence));
+            Box::new(Refused { refusal: Refusal { rule: Arc::clone(rule), ..refusal }, key: None })
         })
     }
 

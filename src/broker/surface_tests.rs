@@ -151,12 +151,13 @@ pub(super) fn policy(rules: &str) -> Arc<Policy> {
 }
 
 fn identities() -> IdentityTable {
-    IdentityTable::new(vec![IdentityInfo {
+    let node = IdentityInfo {
         client_id: Some(CLIENT_ID.parse().unwrap()),
         object_id: Some(OBJECT_ID.parse().unwrap()),
         resource_id: Some(RESOURCE_ID.into()),
         ..IdentityInfo::new("node", IdentityKind::Managed)
-    }])
+    };
+    IdentityTable::new(vec![node, IdentityInfo::new("acting", IdentityKind::OnBehalfOf)])
 }
 
 impl Rig {
@@ -228,6 +229,11 @@ impl Rig {
     pub(super) async fn raw(&self, door: &PathBuf, uid: u32, bytes: &str) -> Reply {
         let mut stream = self.connect(door, uid).await;
         ask(&mut stream, bytes).await.expect("an answer")
+    }
+
+    /// The file of events as it is now.
+    pub(super) fn written(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("handouts.jsonl")).unwrap_or_default()
     }
 
     /// Every line of the file of events, once the writer has written its last.

@@ -29,7 +29,7 @@ pub enum IdentityKind {
     AzureCli,
     /// The person who signed in under the caller's uid.
     Person,
-    /// An application that acts for the person whose token the caller shows.
+    /// An application that acts for the person who signed in under the caller's uid.
     OnBehalfOf,
 }
 

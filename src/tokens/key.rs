@@ -24,6 +24,7 @@ pub struct TokenKey {
     pub pop_key: Option<String>,
     /// What it is for: an agent's token is never a program's.
     pub purpose: Purpose,
-    /// A fingerprint of the person's token that it stands for (on behalf of), hex SHA-256.
+    /// The object id of the person that an application acts for (on behalf of): a new sign-in under the same
+    /// uid never gets what was made for the one before.
     pub on_behalf_of: Option<String>,
 }

@@ -152,6 +152,7 @@ pub(crate) fn lay(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("/etc/nightlatch/ci.secret", world::CI_PIPELINE_SECRET.as_bytes().to_vec()),
         ("/etc/nightlatch/ci.pem", pem),
+        ("/etc/nightlatch/acting.secret", world::NODE_APP_SECRET.as_bytes().to_vec()),
         (ISSUED, b"none yet".to_vec()),
     ]
 }
@@ -169,6 +170,7 @@ pub(crate) fn identities() -> String {
                  token_proxy_ca_file = \"/etc/nightlatch/proxy-ca.pem\"";
     [
         app("by-secret", "secret", world::CI_PIPELINE_APP, "secret_file = \"/etc/nightlatch/ci.secret\""),
+        app("acting", "on-behalf-of", world::NODE_APP, "secret_file = \"/etc/nightlatch/acting.secret\""),
         app("by-certificate", "certificate", world::CI_PIPELINE_APP, certificate),
         app("by-chain", "certificate", world::CI_PIPELINE_APP, &format!("{certificate}\nsend_chain = true")),
         app("by-federation", "federated", world::NODE_APP, &token),

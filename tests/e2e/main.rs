@@ -13,6 +13,8 @@ mod arc;
 mod breakage;
 mod broker;
 mod broker_clients;
+mod broker_more;
+mod broker_more_secrets;
 mod broker_oidc;
 mod broker_sources;
 mod capture;

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixListener as BoundListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nightlatch_tokens::policy::Policy;
 use nightlatch_tokens::{IdentityTable, PERSON, TokenKey};
@@ -60,9 +61,29 @@ pub(super) struct Doors {
     pub(super) http: Option<BoundListener>,
 }
 
+/// How long the end of the daemon waits for the last counts of the record.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
+
 /// What `status` says of the broker.
 #[derive(Clone, Default)]
 pub(super) struct Health(Arc<Mutex<Vec<StatusRow>>>);
+
+/// The broker as the daemon holds it.
+pub(super) struct Running {
+    pub(super) health: Health,
+    audit: Option<Audit>,
+}
+
+impl Running {
+    /// Writes what the record has only counted so far; for the end of the daemon.
+    pub(super) async fn last_words(self) {
+        let Some(audit) = self.audit else { return };
+        let written = tokio::task::spawn_blocking(move || audit.close_all(LAST_WORDS_WITHIN)).await;
+        if !matches!(written, Ok(true)) {
+            error!("the last counts of hand-outs could not be written before the end");
+        }
+    }
+}
 
 impl Health {
     /// The rows as they are now.
@@ -81,11 +102,11 @@ impl Health {
 }
 
 /// Starts the broker where it is wanted. Whatever goes wrong is in the health and in the journal.
-pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doors) -> Health {
+pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doors) -> Running {
     let health = Health::default();
     if !is_wanted(settings) {
         health.set("broker", "ok", "off: no identity is configured (`broker.enabled`)".to_owned());
-        return health;
+        return Running { health, audit: None };
     }
     // Before the first token: what is locked later may have been written to swap by then.
     let locked = cache::memory::lock_all();
@@ -96,14 +117,18 @@ pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doo
         let _inside = own.enter();
         run(settings, state, clock, doors, &health)
     });
-    match done {
-        Ok(identities) => health.set("broker", "ok", identities),
+    let audit = match done {
+        Ok((identities, audit)) => {
+            health.set("broker", "ok", identities);
+            Some(audit)
+        }
         Err(cause) => {
             error!("the broker does not run, logins are decided all the same: {cause}");
             health.set("broker", "down", cause.to_string());
+            None
         }
-    }
-    health
+    };
+    Running { health, audit }
 }
 
 /// A runtime that lives as long as the process, with threads of its own: whatever strangers make the broker
@@ -159,7 +184,7 @@ fn run(
     clock: &Clock,
     doors: Doors,
     health: &Health,
-) -> Result<String, BrokerError> {
+) -> Result<(String, Audit), BrokerError> {
     let part = |cause: &dyn std::fmt::Display| BrokerError::Part(cause.to_string());
     let rule = if settings.proxy_from_env { ProxyRule::Environment } else { ProxyRule::Direct };
     let internet = Http::internet(rule).map_err(|cause| part(&cause))?;
@@ -190,7 +215,7 @@ fn run(
         cache,
         policy: Arc::new(no_rules(&table)?),
         identities: table.clone(),
-        audit,
+        audit: audit.clone(),
         people: people.map(|people| Arc::new(SignIns::new(people)) as _),
         pop: Some(sources as _),
     }));
@@ -200,7 +225,7 @@ fn run(
     tokio::spawn(files.keep_fresh(Arc::clone(&broker), health.clone()));
     serve(settings.broker().loopback, doors, &broker, health)?;
     info!("the broker serves {}", names.join(", "));
-    Ok(format!("serves {}", names.join(", ")))
+    Ok((format!("serves {}", names.join(", ")), audit))
 }
 
 /// What is in force until the files were read.
@@ -303,7 +328,7 @@ mod tests {
         let settings = Settings::resolve(config, &machine).unwrap();
         let doors = Doors { grpc: None, http: Some(BoundListener::bind(&path).unwrap()) };
         let health = start(&settings, folder.path(), &Clock::System, doors);
-        assert!(health.rows().iter().any(|row| row.part == "broker" && row.state == "ok"));
+        assert!(health.health.rows().iter().any(|row| row.part == "broker" && row.state == "ok"));
         let mut client = UnixStream::connect(&path).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();

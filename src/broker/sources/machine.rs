@@ -42,11 +42,15 @@ impl Pace {
         ],
     };
 
-    /// The wait before the next try; `None` to give up: tries or time are used up.
+    /// The wait before the next try; `None` to give up: tries or time are used up, or the service named a
+    /// wait itself. That one is for every question on this node, so who keeps the circuit has to hear of it
+    /// at once, and whoever asked reads when to come back.
     pub(super) fn next(self, tries: usize, spent: Duration, error: &ImdsError) -> Option<Duration> {
-        let ImdsError::Refused { status, transient: true, retry_after, .. } = error else { return None };
+        let ImdsError::Refused { status, transient: true, retry_after: None, .. } = error else {
+            return None;
+        };
         let waits = if *status == GONE { self.gone } else { self.waits };
-        let wait = waits.get(tries)?.max(&retry_after.unwrap_or_default()).to_owned();
+        let wait = waits.get(tries)?.to_owned();
         let in_all: Duration = waits.iter().sum();
         (spent + wait <= in_all).then_some(wait)
     }

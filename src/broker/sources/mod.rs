@@ -173,7 +173,7 @@ impl Sources {
         let resource: Resource = application.settings.client_id.to_string().parse().map_err(|_| {
             Failure::new(FailureClass::Config, "the client id of this identity is no resource")
         })?;
-        let key = TokenKey {
+        let theirs = TokenKey {
             identity: PERSON.into(),
             owner: Some(owner),
             resource,
@@ -183,7 +183,15 @@ impl Sources {
             purpose: Purpose::Program,
             on_behalf_of: None,
         };
-        self.person()?.fetch(&key, None).await
+        let token = self.person()?.fetch(&theirs, None).await?;
+        // Somebody else may have signed in under this uid since the question was asked.
+        match (&key.on_behalf_of, &token.stamp.oid) {
+            (Some(meant), Some(oid)) if !oid.eq_ignore_ascii_case(meant) => Err(Failure::new(
+                FailureClass::Transient,
+                "another person has signed in under this uid meanwhile: ask again",
+            )),
+            _ => Ok(token),
+        }
     }
 }
 

@@ -427,6 +427,33 @@ fn past_bug_50_patterns_match_whole_labels_and_nothing_that_only_looks_like_it()
     }
 }
 
+/// What an application gets on behalf of a person speaks for that person, so it goes where their own tokens go.
+#[test]
+fn what_acts_for_a_person_stays_out_of_containers() {
+    let mut identities: Vec<_> = table().iter().cloned().collect();
+    identities.push(IdentityInfo::new("acting", IdentityKind::OnBehalfOf));
+    let identities = IdentityTable::new(identities);
+    let text = r#"
+        [[rule]]
+        name = "everywhere"
+        who = { uid = [1000], place = "container" }
+        may = { identity = ["acting"], resource = ["*"] }
+        [[rule]]
+        name = "host"
+        who = { uid = [1000] }
+        may = { identity = ["acting"], resource = ["*"] }
+        "#;
+    let policy = Policy::compile(&[("10-test.toml".into(), text.into())], &Names, &identities).unwrap();
+    let ask = ask(named("acting"), VAULT);
+    let mut there = caller(1000);
+    let Decision::Permit(grant) = policy.decide(&there, &ask, &identities) else { panic!("refused") };
+    assert_eq!(&*grant.rule, "host");
+    for place in [Place::Container, Place::Unknown] {
+        there.place = place;
+        assert!(matches!(policy.decide(&there, &ask, &identities), Decision::Deny(_)), "{place:?}");
+    }
+}
+
 #[test]
 fn extras_must_be_granted() {
     let policy = policy(

@@ -61,6 +61,23 @@ async fn a_persons_token_for_somebody_else_is_exchanged_for_nothing() {
 }
 
 #[tokio::test]
+async fn nothing_is_exchanged_for_who_signed_in_meanwhile() {
+    let tenant = Tenant::new().await;
+    let person = Person::with(alices(&tenant, world::NODE_APP).await);
+    let sources = tenant.sources(acting(&tenant), Some(person));
+    let mut wanted = key("agent", VAULT);
+    (wanted.owner, wanted.on_behalf_of) = (Some(1000), Some(world::ADELE.oid.to_owned()));
+    let failure = refused(&sources, &wanted).await;
+    assert!(failure.sentence.contains("another person"), "{}", failure.sentence);
+
+    let person = Person::with(alices(&tenant, world::NODE_APP).await);
+    let sources = tenant.sources(acting(&tenant), Some(person));
+    wanted.on_behalf_of = Some(world::ALICE.oid.to_uppercase());
+    let token = sources.fetch(&wanted, None).await.unwrap_or_else(|failure| panic!("{}", failure.sentence));
+    assert_eq!(token.stamp.oid.as_deref(), Some(world::ALICE.oid));
+}
+
+#[tokio::test]
 async fn the_person_is_asked_by_who_keeps_people() {
     let tenant = Tenant::new().await;
     let alone = tenant.sources(Vec::new(), None);
