@@ -115,6 +115,13 @@ fn in_force(settings: &Settings, machine: &Machine) -> Vec<Entry> {
         ("login.port_forwarding", gate.admit.options.port_forwarding.to_string(), Origin::Default),
         ("login.interactive_reason", gate.interactive_reason.to_string(), Origin::Default),
         ("network.proxy", text(if settings.proxy_from_env { "env" } else { "none" }), Origin::Default),
+        ("broker.enabled", super::broker::is_wanted(settings).to_string(), azure(machine.kind.is_some())),
+        ("broker.policy_dir", path(&settings.policy_dir()), Origin::Default),
+        ("broker.loopback", maybe(None), Origin::Default),
+        ("broker.device_code", "false".to_owned(), Origin::Default),
+        ("broker.sign_in.client_id", maybe(None), Origin::Default),
+        ("broker.sign_in.scopes", words(&[]), Origin::Default),
+        ("broker.identity", maybe(None), Origin::Default),
     ];
     rows.into_iter().map(|(key, value, origin)| Entry { key: key.to_owned(), value, origin }).collect()
 }

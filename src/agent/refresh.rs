@@ -85,7 +85,16 @@ impl LocalFiles {
             let change = match at {
                 0 if !self.pinned => None,
                 0 => parse_ca_file(&text).map(Change::Pinned).map_err(bad).ok(),
-                1 => Revocations::parse(&text).map(Change::Revoked).map_err(bad).ok(),
+                1 => Some(Revocations::parse(&text).map_or_else(
+                    |line| {
+                        warn!(
+                            "`{shown}` line {line} is not understood; the other lines are in force, and so is \
+                             what was read before"
+                        );
+                        Change::AlsoRevoked(Revocations::readable(&text))
+                    },
+                    Change::Revoked,
+                )),
                 2 => IdentityMap::parse(&text)
                     .map(Change::People)
                     .map_err(|cause| warn!("`{shown}`: {cause}; what was read before stays"))
@@ -105,6 +114,8 @@ impl LocalFiles {
 pub(super) enum Change {
     Pinned(Vec<PublicKey>),
     Revoked(Revocations),
+    /// Of a file that is partly bad: nothing that was taken back before is believed again.
+    AlsoRevoked(Revocations),
     People(IdentityMap),
     Local(LocalNames),
 }
@@ -117,6 +128,7 @@ impl Change {
                 facts.trust.merge(KeySource::File, keys, now);
             }
             Self::Revoked(revoked) => facts.revoked = revoked,
+            Self::AlsoRevoked(more) => facts.revoked.also(more),
             Self::People(map) => facts.map = map,
             Self::Local(local) => facts.local = local,
         }
@@ -172,6 +184,24 @@ pub(super) fn restore_keys(kept: &Path, grace: i64, clock: &Clock) -> TrustStore
 mod tests {
     use super::*;
     use nightlatch_model::LoginName;
+
+    #[test]
+    fn one_bad_line_takes_no_revocation_out_of_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["ca.pub", "revoked", "identities.toml", "passwd"].map(|name| folder.path().join(name));
+        std::fs::write(&paths[1], "serial 7\nsrial 8\nkey-id lost\n").unwrap();
+        let mut files = LocalFiles { paths: paths.clone(), seen: [None; 4], pinned: false };
+        let mut facts = LocalFacts::default();
+        files.changes().into_iter().for_each(|change| change.apply(&mut facts, Timestamp(0)));
+        assert_eq!(facts.revoked, Revocations::parse("serial 7\nkey-id lost").unwrap());
+        // A file that turns worse forgets nothing; one that is whole again counts alone.
+        std::fs::write(&paths[1], "srial 7\nserial 9\n").unwrap();
+        files.changes().into_iter().for_each(|change| change.apply(&mut facts, Timestamp(0)));
+        assert_eq!(facts.revoked, Revocations::parse("serial 7\nkey-id lost\nserial 9").unwrap());
+        std::fs::write(&paths[1], "serial 10\n").unwrap();
+        files.changes().into_iter().for_each(|change| change.apply(&mut facts, Timestamp(0)));
+        assert_eq!(facts.revoked, Revocations::parse("serial 10").unwrap());
+    }
 
     #[test]
     fn a_stray_byte_takes_nothing_out_of_force() {

@@ -19,12 +19,13 @@ const MAX_NAME_BYTES: usize = 256;
 /// The hex digits of the HMAC.
 const MAC_DIGITS: usize = 64;
 
-/// The key of this boot, in the state folder: the boot's id, a space, the key.
+/// The folder of the key: on the file system that ends with the boot, kept over restarts of the daemon
+/// (`RuntimeDirectory=` of its unit).
+pub const KEY_FOLDER: &str = "/run/nightlatchd";
+/// The key of this boot, in base64.
 const KEY_FILE: &str = "identity-header.key";
 /// The largest key file, in bytes.
 const MAX_KEY_FILE_BYTES: u64 = 256;
-/// The kernel's id of this boot.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What a right header was made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,18 +72,15 @@ impl BootKey {
     }
 }
 
-/// The key of this boot from the state folder, when the daemon made one.
+/// The key of this boot from `folder`, when the daemon made one.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub fn kept_boot_key(state: &Path) -> Result<Option<BootKey>, StoreError> {
-    let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
-    let Some(bytes) = read_capped(&key_file(state), MAX_KEY_FILE_BYTES)?.map(Zeroizing::new) else {
+pub fn kept_boot_key(folder: &Path) -> Result<Option<BootKey>, StoreError> {
+    let Some(bytes) = read_capped(&key_file(folder), MAX_KEY_FILE_BYTES)?.map(Zeroizing::new) else {
         return Ok(None);
     };
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let key = text.split_once(' ').filter(|(of, _)| !of.is_empty() && *of == boot.trim());
-    let key = key.and_then(|(_, key)| STANDARD.decode(key.trim()).ok()).map(Zeroizing::new);
+    let key = STANDARD.decode(bytes.trim_ascii()).ok().map(Zeroizing::new);
     Ok(key.and_then(|key| key.as_slice().try_into().ok().map(|key: &[u8; 32]| BootKey::new(key))))
 }
 
@@ -91,27 +89,26 @@ pub fn kept_boot_key(state: &Path) -> Result<Option<BootKey>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read or kept.
-pub fn boot_key(state: &Path) -> Result<BootKey, StoreError> {
-    if let Some(key) = kept_boot_key(state)? {
+pub fn boot_key(folder: &Path) -> Result<BootKey, StoreError> {
+    if let Some(key) = kept_boot_key(folder)? {
         return Ok(key);
     }
     let mut bytes = Zeroizing::new([0_u8; 32]);
     // Without randomness there is no key that nobody can guess: an all-zero one must never be used. It is no
     // reason to end the daemon, which decides logins.
-    aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| no_randomness(state))?;
-    let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
-    let text = Zeroizing::new(format!("{} {}\n", boot.trim(), STANDARD.encode(bytes.as_slice())));
-    replace_file(&key_file(state), text.as_bytes(), 0o600, false)?;
+    aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| no_randomness(folder))?;
+    let text = Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
+    replace_file(&key_file(folder), text.as_bytes(), 0o600, false)?;
     Ok(BootKey::new(&bytes))
 }
 
-fn no_randomness(state: &Path) -> StoreError {
+fn no_randomness(folder: &Path) -> StoreError {
     let cause = std::io::Error::other("the system gives no randomness");
-    StoreError::Io { what: "make a key for", path: key_file(state), cause }
+    StoreError::Io { what: "make a key for", path: key_file(folder), cause }
 }
 
-fn key_file(state: &Path) -> PathBuf {
-    state.join(KEY_FILE)
+fn key_file(folder: &Path) -> PathBuf {
+    folder.join(KEY_FILE)
 }
 
 /// The header for `name`: a unit such as `backup.service`, or `uid:1000`. It is a secret of that unit.
@@ -142,17 +139,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_of_a_boot_outlives_the_daemon_and_not_the_boot() {
-        let state = tempfile::tempdir().unwrap();
-        assert!(kept_boot_key(state.path()).unwrap().is_none());
-        let header = identity_header(&boot_key(state.path()).unwrap(), "a.service");
-        assert!(boot_key(state.path()).unwrap().check(&header).is_ok());
-        let file = state.path().join(KEY_FILE);
-        let text = std::fs::read_to_string(&file).unwrap();
-        let (_, key) = text.split_once(' ').unwrap();
-        std::fs::write(&file, format!("00000000-0000-0000-0000-000000000000 {key}")).unwrap();
-        assert!(kept_boot_key(state.path()).unwrap().is_none());
-        assert!(boot_key(state.path()).unwrap().check(&header).is_err());
+    fn the_key_outlives_the_daemon_and_not_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(kept_boot_key(folder.path()).unwrap().is_none());
+        let header = identity_header(&boot_key(folder.path()).unwrap(), "a.service");
+        assert!(boot_key(folder.path()).unwrap().check(&header).is_ok());
+        for damaged in ["", "AAEC", "no key"] {
+            std::fs::write(folder.path().join(KEY_FILE), damaged).unwrap();
+            assert!(kept_boot_key(folder.path()).unwrap().is_none(), "{damaged}");
+        }
+        assert!(boot_key(folder.path()).unwrap().check(&header).is_err());
     }
 
     #[test]

@@ -162,21 +162,45 @@ impl Revocations {
     pub fn parse(text: &str) -> Result<Self, usize> {
         let mut revoked = Self::default();
         for (at, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (word, value) = line.split_once(' ').ok_or(at + 1)?;
-            let value = value.trim();
-            match word {
-                // Another text would be taken and match nothing: the key would stay believed.
-                "ca" | "key" => revoked.keys.insert(fingerprint(value).ok_or(at + 1)?.to_owned()),
-                "serial" => revoked.serials.insert(value.parse().map_err(|_| at + 1)?),
-                "key-id" if !value.is_empty() => revoked.key_ids.insert(value.to_owned()),
-                _ => return Err(at + 1),
-            };
+            revoked.take(line).ok_or(at + 1)?;
         }
         Ok(revoked)
+    }
+
+    /// What a file with bad lines says in its good ones. Revocations only take away: better the ones that
+    /// can be read than none.
+    #[must_use]
+    pub fn readable(text: &str) -> Self {
+        let mut revoked = Self::default();
+        for line in text.lines() {
+            let _ = revoked.take(line);
+        }
+        revoked
+    }
+
+    /// Adds those of `more`.
+    pub fn also(&mut self, more: Self) {
+        self.keys.extend(more.keys);
+        self.serials.extend(more.serials);
+        self.key_ids.extend(more.key_ids);
+    }
+
+    /// Adds one line; `None` when it is not understood.
+    fn take(&mut self, line: &str) -> Option<()> {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return Some(());
+        }
+        let (word, value) = line.split_once(' ')?;
+        let value = value.trim();
+        match word {
+            // Another text would be taken and match nothing: the key would stay believed.
+            "ca" | "key" => self.keys.insert(fingerprint(value)?.to_owned()),
+            "serial" => self.serials.insert(value.parse().ok()?),
+            "key-id" if !value.is_empty() => self.key_ids.insert(value.to_owned()),
+            _ => return None,
+        };
+        Some(())
     }
 
     /// True when this certificate, or the key in it, was taken back.

@@ -122,7 +122,8 @@ fn own_runtime() -> std::io::Result<Handle> {
     Ok(handle)
 }
 
-fn is_wanted(settings: &Settings) -> bool {
+/// Whether programs may ask for tokens, by configuration or because the machine has an identity.
+pub(super) fn is_wanted(settings: &Settings) -> bool {
     let config = settings.broker();
     let by_itself =
         !config.identity.is_empty() || config.sign_in.client_id.is_some() || has_own(settings.kind);
@@ -197,7 +198,7 @@ fn run(
     tokio::task::spawn_blocking(move || drop(warm.pop_thumbprint()));
     let files = PolicyFiles::new(settings.policy_dir(), table);
     tokio::spawn(files.keep_fresh(Arc::clone(&broker), health.clone()));
-    serve(settings.broker().loopback, state, doors, &broker, health)?;
+    serve(settings.broker().loopback, doors, &broker, health)?;
     info!("the broker serves {}", names.join(", "));
     Ok(format!("serves {}", names.join(", ")))
 }
@@ -233,7 +234,6 @@ fn sign_ins(
 
 fn serve(
     loopback: Option<SocketAddr>,
-    state: &Path,
     doors: Doors,
     broker: &Arc<Broker>,
     health: &Health,
@@ -246,7 +246,8 @@ fn serve(
         tokio::spawn(http::serve(adopt(listener)?, Arc::clone(broker), Arc::clone(&slots)));
     }
     let Some(address) = loopback else { return Ok(()) };
-    let key = identity_header::boot_key(state).map_err(|cause| BrokerError::Part(cause.to_string()))?;
+    let key = identity_header::boot_key(Path::new(identity_header::KEY_FOLDER))
+        .map_err(|cause| BrokerError::Part(cause.to_string()))?;
     let (broker, health) = (Arc::clone(broker), health.clone());
     tokio::spawn(async move {
         match TcpListener::bind(address).await {

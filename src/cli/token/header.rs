@@ -5,12 +5,10 @@ use std::path::Path;
 
 use clap::Args;
 
-use crate::broker::identity_header::{identity_header, kept_boot_key};
+use crate::broker::identity_header::{KEY_FOLDER, identity_header, kept_boot_key};
 use crate::cli::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
 use crate::config::load_installed;
 
-/// The daemon's state folder.
-const STATE: &str = "/var/lib/nightlatch";
 /// The path of the App Service dialect.
 const PATH: &str = "/msi/token";
 
@@ -53,7 +51,7 @@ pub(super) fn run(whom: &For, format: Option<Format>) -> u8 {
         );
         return NO;
     };
-    match kept_boot_key(Path::new(STATE)) {
+    match kept_boot_key(Path::new(KEY_FOLDER)) {
         Ok(Some(key)) => {
             let header = identity_header(&key, &name);
             if format == Some(Format::Env) {

@@ -41,6 +41,11 @@ impl Ask {
         Self { method: "GET".into(), target: target.into(), ..Self::default() }
     }
 
+    /// Any method without a body.
+    pub fn bare(method: &str, target: impl Into<String>) -> Self {
+        Self { method: method.into(), ..Self::get(target) }
+    }
+
     /// Any method with a JSON body.
     pub fn json(method: &str, target: impl Into<String>, body: &Value) -> Self {
         let ask = Self { method: method.into(), body: body.to_string().into_bytes(), ..Self::get(target) };
@@ -106,13 +111,23 @@ impl Ask {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", self.body.len()));
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(&self.body).await?;
-        stream.flush().await?;
+        // In one piece: a route that takes no body may answer and hang up as soon as it has the head.
+        let mut whole = head.into_bytes();
+        whole.extend_from_slice(&self.body);
+        let sent = stream.write_all(&whole).await;
+        let sent = if sent.is_ok() { stream.flush().await } else { sent };
+        // Who hung up may have answered before: what was said counts more than what could not be sent.
+        if let Err(error) = sent
+            && !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+        {
+            return Err(error);
+        }
         let mut bytes = Vec::new();
         // A server that ends TLS without close_notify still gave its whole answer.
         match stream.read_to_end(&mut bytes).await {
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof && bytes.is_empty() => {
+                return Err(error);
+            }
             _ => {}
         }
         parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "no HTTP answer"))
