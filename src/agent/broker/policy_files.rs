@@ -91,12 +91,18 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
         Err(cause) => return Err(format!("{}: {cause}", folder.display())),
     };
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
-        .take(MAX_POLICY_FILES + 1)
-        .collect();
+    // An entry that cannot be read may be the rule that denies: better the policy before.
+    let unreadable = |cause: std::io::Error| format!("{}: {cause}", folder.display());
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|end| end == "toml") {
+            files.push(path);
+        }
+        if files.len() > MAX_POLICY_FILES {
+            return Err(format!("{}: more than {MAX_POLICY_FILES} policy files", folder.display()));
+        }
+    }
     files.sort();
     Ok(files)
 }
