@@ -206,7 +206,7 @@ impl Broker {
         let newest = self.policy();
         if !Arc::ptr_eq(&policy, &newest) {
             let again = self.judge(&newest, caller, ask)?;
-            if again.identity != grant.identity {
+            if again != grant {
                 return Err(about(Refusal::new(
                     RefusalKind::Unavailable,
                     "source_unavailable",
