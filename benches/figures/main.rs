@@ -3,7 +3,7 @@
 //! Prints a table and writes `target/bench.json`. Runs as root on a host that boots test nodes. Exit status
 //! 0 when every limit is met, 1 when one is not, 2 when the machine was too noisy to say.
 //! `NIGHTLATCH_BENCH_QUICK=1` does little of everything, to see that it works; words after `--` choose the
-//! groups (`hook`, `node`, `grammar`).
+//! groups (`hook`, `node`, `token`, `grammar`).
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,6 +13,8 @@
     reason = "a bench reads the clock, prints, and has nobody to answer to when it breaks"
 )]
 
+mod echo;
+mod fetches;
 mod grammar;
 mod hook;
 mod node;
@@ -20,6 +22,7 @@ mod pairs;
 mod programs;
 mod questions;
 mod row;
+mod token;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -38,6 +41,12 @@ fn main() -> ExitCode {
         ["ask-service"] => questions::service().map(|()| 0),
         ["ask-offers"] => questions::offers().map(|()| 0),
         ["ask-account"] => questions::account().map(|()| 0),
+        ["echo"] => echo::serve().map(|()| 0),
+        ["ready"] => echo::ready().map(|()| 0),
+        ["fetch-latency"] => fetches::latency().map(|()| 0),
+        ["fetch-rate"] => fetches::rate().map(|()| 0),
+        ["fetch-many"] => fetches::many().map(|()| 0),
+        ["fetch-process"] => fetches::process().map(|()| 0),
         _ => figures(&words),
     };
     match done {
@@ -61,6 +70,9 @@ fn figures(groups: &[&str]) -> Result<u8, String> {
     }
     if chosen("node") {
         rows.extend(node::rows(&programs, quick)?);
+    }
+    if chosen("token") {
+        rows.extend(token::rows(&programs, quick)?);
     }
     if chosen("grammar") {
         rows.push(grammar::row(quick));

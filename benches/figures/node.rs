@@ -18,7 +18,7 @@ use nightlatch_world::{
 use crate::pairs::{AGAIN, Column, FLOOR, Paired, Plan, measure, micros};
 use crate::programs::Programs;
 use crate::questions::{Admissions, Holder, Logins, Service};
-use crate::row::{Limit, Row};
+use crate::row::{Limit, NONE, Row};
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 const NODE_ID: &str = "/subscriptions/00000000-0000-0000-0000-00000000005b/resourceGroups/MC_bench/providers/Microsoft.Compute/virtualMachineScaleSets/pool1/virtualMachines/3";
@@ -31,8 +31,8 @@ const INSIDE: &str = "/usr/libexec/nightlatch/figures";
 
 const LOGIN_RATIO: f64 = 1.10;
 const DAEMON_RSS_MIB: f64 = 20.0;
-const WARM: Limit = Limit { ratio: Some(4.0), value: Some(150.0), above_floor: None };
-const COLD: Limit = Limit { ratio: Some(18.0), value: Some(500.0), above_floor: None };
+const WARM: Limit = Limit { ratio: Some(4.0), value: Some(150.0), ..NONE };
+const COLD: Limit = Limit { ratio: Some(18.0), value: Some(500.0), ..NONE };
 const ACCOUNT_US: f64 = 300.0;
 
 /// The local user's way in: the same certificate, checked by sshd alone.

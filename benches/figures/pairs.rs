@@ -83,6 +83,21 @@ pub(crate) fn measure(
     Ok((0..programs).map(|program| Column::of(&values[program], &ratios[program])).collect())
 }
 
+/// The columns of programs of which there is one value for each run, such as a percentile.
+pub(crate) fn of_runs(values: &[Vec<f64>]) -> Paired {
+    let column = |of: &Vec<f64>| {
+        let ratios: Vec<f64> = of.iter().zip(&values[FLOOR]).map(|(value, floor)| value / floor).collect();
+        Column::of(of, &ratios)
+    };
+    values.iter().map(column).collect()
+}
+
+/// The value below which 99 in 100 lie.
+pub(crate) fn p99(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * 99 / 100).min(values.len() - 1)]
+}
+
 /// The middle of some numbers; the mean of the two in the middle when their count is even.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

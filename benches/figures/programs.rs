@@ -17,7 +17,11 @@ pub(crate) struct Programs {
     pub(crate) floor: PathBuf,
     /// The static helper that says yes.
     pub(crate) exit0: PathBuf,
-    /// The daemon in this bench's own profile.
+    /// The static floor of the credential plugin.
+    pub(crate) token: PathBuf,
+    /// The command line in this bench's own profile.
+    pub(crate) command: PathBuf,
+    /// The daemon in the same profile.
     pub(crate) daemon: PathBuf,
     /// The name responder in the same profile.
     pub(crate) userdbd: PathBuf,
@@ -38,7 +42,7 @@ impl Programs {
         same_profiles(source)?;
         let floor = source.join("benches/floor/Cargo.toml");
         let floors = target.join("floor");
-        for name in ["floor", "exit0"] {
+        for name in ["floor", "exit0", "token"] {
             let mut command = cargo();
             command.args(["rustc", "--quiet", "--locked", "--profile", "hook", "--bin", name]);
             command.arg("--manifest-path").arg(&floor).arg("--target-dir").arg(&floors);
@@ -58,6 +62,8 @@ impl Programs {
             hook: target.join("static/hook/authorized-keys"),
             floor: floors.join("hook/floor"),
             exit0: floors.join("hook/exit0"),
+            token: floors.join("hook/token"),
+            command: PathBuf::from(env!("CARGO_BIN_EXE_nightlatch")),
             userdbd: folder.join("userdbd"),
             daemon,
             target,

@@ -46,7 +46,15 @@ pub(crate) struct Limit {
     pub(crate) value: Option<f64>,
     /// Of the value minus the floor's.
     pub(crate) above_floor: Option<f64>,
+    /// The least ratio to the floor, where more is better.
+    pub(crate) least_ratio: Option<f64>,
+    /// The least value, where more is better.
+    pub(crate) least_value: Option<f64>,
 }
+
+/// Nothing is asked of the row.
+pub(crate) const NONE: Limit =
+    Limit { ratio: None, value: None, above_floor: None, least_ratio: None, least_value: None };
 
 impl Limit {
     fn words(self, unit: &str) -> String {
@@ -54,6 +62,8 @@ impl Limit {
             self.ratio.map(|limit| format!("{limit} x")),
             self.value.map(|limit| format!("{limit} {unit}")),
             self.above_floor.map(|limit| format!("floor + {limit} {unit}")),
+            self.least_ratio.map(|limit| format!("at least {limit} x")),
+            self.least_value.map(|limit| format!("at least {limit} {unit}")),
         ];
         words.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
@@ -87,7 +97,9 @@ impl Row {
         let (column, floor) = (paired[program], paired[FLOOR].value);
         let within = limit.ratio.is_none_or(|most| column.ratio <= most)
             && limit.value.is_none_or(|most| column.value <= most)
-            && limit.above_floor.is_none_or(|most| column.value - floor <= most);
+            && limit.above_floor.is_none_or(|most| column.value - floor <= most)
+            && limit.least_ratio.is_none_or(|least| column.ratio >= least)
+            && limit.least_value.is_none_or(|least| column.value >= least);
         let words = limit.words(unit);
         let verdict = if words.is_empty() {
             Verdict::Shown
@@ -123,7 +135,7 @@ impl Row {
 fn number(value: f64, unit: &str) -> String {
     let digits = match unit {
         "MiB" => 2,
-        "violations" => 0,
+        "violations" | "/s" => 0,
         _ => 1,
     };
     format!("{value:.digits$} {unit}")

@@ -57,8 +57,10 @@ pub(super) fn token(given: &HandOut, question: &Question, client_id: Option<&str
 
 /// Appends JSON text. What a token is made of needs no escape.
 fn push_text(body: &mut String, value: &str) {
-    let plain = value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
-    if plain {
+    // No early end: so the compiler looks at many bytes at once, and a token has a thousand and more.
+    let odd =
+        value.bytes().fold(false, |odd, b| odd | !(b' '..=b'~').contains(&b) | (b == b'"') | (b == b'\\'));
+    if !odd {
         body.push('"');
         body.push_str(value);
         body.push('"');
