@@ -265,7 +265,14 @@ fn kubectl_reaches_a_cluster_by_the_exec_plugin() {
 #[test]
 fn kubeconfigs_of_all_years_are_converted_and_log_in() {
     let stage = stage();
-    let files = ["auth-provider-mode-1", "exec-devicecode", "exec-devicecode-v1", "exec-msi"];
+    let files = [
+        "auth-provider-mode-0",
+        "auth-provider-mode-absent",
+        "auth-provider-mode-1",
+        "exec-devicecode",
+        "exec-devicecode-v1",
+        "exec-msi",
+    ];
     for name in files {
         let file = format!("/tmp/{name}.yaml");
         stage
@@ -281,6 +288,23 @@ fn kubeconfigs_of_all_years_are_converted_and_log_in() {
         assert_eq!((&said["aud"], &said["requests"]), (&json!(AKS), &json!(1)), "{name}: {said}");
         stage.node.shell(&format!("rm {file}")).unwrap();
     }
+}
+
+/// An Arc-enabled cluster wants a request that is signed with the key its token is bound to.
+#[test]
+fn the_kubeconfig_of_an_arc_cluster_is_converted_and_logs_in() {
+    let stage = stage();
+    let (file, app) = ("/tmp/aksarc.yaml", "svc-app");
+    let lay = format!("cp /opt/interop/drivers/kubeconfigs/aksarc.yaml {file} && chown {app} {file}");
+    stage.node.shell(&lay).unwrap();
+    let convert = ["nightlatch", "kubelogin", "convert-kubeconfig", "--kubeconfig", file, "--login", "spn"];
+    let convert = [&convert[..], &["--client-id", world::CI_PIPELINE_APP]].concat();
+    let done = stage.node.exec_as(app, &convert).unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let said = stage.driver("app.service", app, &["kubectl_exec.py", "--kubeconfig", file]);
+    assert_eq!((&said["u"], &said["requests"]), (&json!(world::ARC_CLUSTER), &json!(1)), "{said}");
+    assert_eq!(said["aud"], "6256c85f-0aad-4d50-b960-e6e9b21efe35", "{said}");
+    stage.node.shell(&format!("rm {file}")).unwrap();
 }
 
 #[test]

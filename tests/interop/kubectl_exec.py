@@ -115,8 +115,10 @@ def main():
         kit.expect(one.returncode == 0, f"kubectl: {words}")
         kit.expect(json.loads(body)["metadata"]["name"] == "stub", body)
     kit.expect(len(stub.seen) == arguments.parallel, f"{len(stub.seen)} requests with a token")
-    tokens = [kit.claims(token) for token in stub.seen]
-    return {"tokens": sorted({token["uti"] for token in tokens}), "aud": tokens[0]["aud"],
+    requests = [kit.claims(token) for token in stub.seen]
+    # A signed request (proof of possession) holds the token, and names the cluster that it is for.
+    tokens = [kit.claims(request["at"]) if "at" in request else request for request in requests]
+    return {"u": requests[0].get("u"), "tokens": sorted({token["uti"] for token in tokens}), "aud": tokens[0]["aud"],
             "oid": tokens[0]["oid"], "requests": len(tokens)}
 
 
