@@ -29,6 +29,8 @@ const PACKAGES: [&str; 17] = [
     "iproute2",
     "procps",
     "strace",
+    "curl",
+    "openssl",
 ];
 
 const IMAGE_SCRIPT: &str = include_str!("node/image.sh");
