@@ -15,6 +15,7 @@ fi
 need nsenter util-linux
 need ip iproute2
 need python3 python3
+need openssl openssl
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
 
 if [ -z "$missing" ]; then

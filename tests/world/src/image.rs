@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::run::{WorldError, find_program, output, succeed, target_folder};
 
 /// What a node needs: an init, a login stack, and what stories use inside it.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 19] = [
     "systemd",
     "systemd-sysv",
     "systemd-container",
