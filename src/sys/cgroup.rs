@@ -169,7 +169,7 @@ mod tests {
             ),
             ("0::/system.slice/_memory.service\n", (some("memory.service"), some("system.slice"), false)),
             ("0::/system.slice/gone.service (deleted)\n", (None, some("system.slice"), false)),
-            ("0::/work/backup.service\n", (None, None, false)),
+            ("0::/jobs/backup.service\n", (None, None, false)),
             // The old hierarchies beside the unified one.
             (
                 "9:name=systemd:/system.slice/a.service\n4:memory:/elsewhere/b.service\n0::/\n",
