@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use nightlatch_model::{Guid, Secret, Timestamp};
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
+
+use crate::entra::oauth::whole;
 
 /// The longest life that an answer is believed for, in seconds: managed identities and tokens with
 /// continuous access evaluation live up to 28 hours.
@@ -114,20 +116,6 @@ impl TokenAnswer {
             refresh_in: refresh_in.and_then(|at| u64::try_from(at).ok()).map(Duration::from_secs),
             client_id: self.client_id.filter(|id| id.parse::<Guid>().is_ok()),
         })
-    }
-}
-
-fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        Number(i64),
-        Text(String),
-    }
-    match Option::<Either>::deserialize(from)? {
-        None => Ok(None),
-        Some(Either::Number(value)) => Ok(Some(value)),
-        Some(Either::Text(text)) => text.trim().parse().map(Some).map_err(de::Error::custom),
     }
 }
 

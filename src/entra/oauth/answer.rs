@@ -149,7 +149,8 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error
     Ok(Option::<String>::deserialize(from)?.map(Secret::new))
 }
 
-fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+/// A whole number that comes as a number or as text: IMDS and the v1 endpoint quote theirs, v2 does not.
+pub(crate) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {

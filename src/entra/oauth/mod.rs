@@ -15,6 +15,7 @@ pub mod pop;
 mod tests;
 
 pub use answer::Answer;
+pub(crate) use answer::whole;
 pub use endpoint::TokenEndpoint;
 pub use failure::{Said, classify};
 pub use grants::{
