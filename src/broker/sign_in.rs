@@ -19,7 +19,7 @@ pub struct LoginWish {
     pub claims: Option<Claims>,
     /// The name to propose on the sign-in page.
     pub login_hint: Option<String>,
-    /// The loopback port where the client waits for the browser.
+    /// The loopback port where the client waits for the browser; needed without `device_code`.
     pub redirect_port: Option<u16>,
 }
 

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_tokens::{Claims, Failure, FailureClass};
+use nightlatch_tokens::{Failure, FailureClass};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio::time::{sleep, timeout_at};
 
+pub use super::super::sign_in::LoginWish;
 use super::{Inner, LOGIN_COMMAND, People, SignedIn, detached};
 use crate::entra::sign_in::{Browser, Outcome, Polled, RANDOM_BYTES, Redirect, RedirectError, Wish};
 
@@ -36,21 +37,6 @@ pub const MAX_SCOPES: usize = 20;
 const MAX_TEXT_BYTES: usize = 256;
 /// Steps that may wait for a client that reads slowly.
 const PROGRESS_QUEUE: usize = 8;
-
-/// What a sign-in is to be.
-#[derive(Clone, Debug, Default)]
-pub struct LoginWish {
-    /// A code on another device instead of a browser here.
-    pub device_code: bool,
-    /// Scopes to consent to at once, beside the configured ones.
-    pub scopes: Vec<String>,
-    /// A claims challenge that the sign-in must satisfy.
-    pub claims: Option<Claims>,
-    /// The name to propose.
-    pub login_hint: Option<String>,
-    /// Where the client listens for the browser; needed without `device_code`.
-    pub redirect_port: Option<u16>,
-}
 
 /// A step of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
