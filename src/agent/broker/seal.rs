@@ -65,13 +65,7 @@ fn handed_over() -> Result<(SealKind, Zeroizing<Vec<u8>>), String> {
 fn read(credential: &[u8]) -> Option<(SealKind, Zeroizing<Vec<u8>>)> {
     let text = std::str::from_utf8(credential).ok()?;
     let (kind, key) = text.trim_end().split_once(' ')?;
-    let kind = match kind {
-        "tpm2" => SealKind::Tpm,
-        "tpm2+host" => SealKind::TpmAndHost,
-        "host" => SealKind::Host,
-        _ => return None,
-    };
-    Some((kind, Zeroizing::new(STANDARD.decode(key).ok()?)))
+    Some((SealKind::of_key(kind)?, Zeroizing::new(STANDARD.decode(key).ok()?)))
 }
 
 #[cfg(test)]
@@ -82,7 +76,7 @@ mod tests {
     fn the_credential_is_what_the_unit_writes() {
         let (kind, key) = read(b"host AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
         assert_eq!((kind, key.len()), (SealKind::Host, 32));
-        assert_eq!(read(b"tpm2+host AAEC\n").unwrap().0, SealKind::TpmAndHost);
+        assert_eq!(read(b"host+tpm2 AAEC\n").unwrap().0, SealKind::TpmAndHost);
         for bad in [&b""[..], b"host", b"host !", b"moon AAEC", b"\xff AAEC"] {
             assert!(read(bad).is_none());
         }

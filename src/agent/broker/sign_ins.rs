@@ -53,13 +53,6 @@ fn refusal(cause: LoginError) -> Refusal {
 
 impl SignIn for SignIns {
     fn begin(&self, uid: u32, wish: LoginWish) -> SignInSteps {
-        let wish = people::LoginWish {
-            device_code: wish.device_code,
-            scopes: wish.scopes,
-            claims: wish.claims,
-            login_hint: wish.login_hint,
-            redirect_port: wish.redirect_port,
-        };
         match self.0.begin(uid, wish) {
             Ok(steps) => Box::pin(ReceiverStream::new(steps).map(|step| step.map(progress).map_err(refusal))),
             Err(cause) => Box::pin(once(Err(refusal(cause)))),
