@@ -105,7 +105,7 @@ impl<'a> FieldReader<'a> {
         Self { left: body }
     }
 
-    fn array<const N: usize>(&mut self, name: &'static str) -> Result<[u8; N], FrameError> {
+    pub(crate) fn array<const N: usize>(&mut self, name: &'static str) -> Result<[u8; N], FrameError> {
         let (head, rest) = self.left.split_first_chunk::<N>().ok_or(FrameError::Short(name))?;
         self.left = rest;
         Ok(*head)
@@ -113,6 +113,10 @@ impl<'a> FieldReader<'a> {
 
     pub(crate) fn u8(&mut self, name: &'static str) -> Result<u8, FrameError> {
         self.array::<1>(name).map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn u16(&mut self, name: &'static str) -> Result<u16, FrameError> {
+        self.array(name).map(u16::from_be_bytes)
     }
 
     pub(crate) fn u32(&mut self, name: &'static str) -> Result<u32, FrameError> {
@@ -125,6 +129,14 @@ impl<'a> FieldReader<'a> {
 
     pub(crate) fn i64(&mut self, name: &'static str) -> Result<i64, FrameError> {
         self.array(name).map(i64::from_be_bytes)
+    }
+
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, FrameError> {
+        match self.u8(name)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(FrameError::Value(name)),
+        }
     }
 
     pub(crate) fn bytes(&mut self, field: Field) -> Result<Vec<u8>, FrameError> {

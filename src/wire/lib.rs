@@ -1,4 +1,4 @@
-//! The frames that the hook, the PAM helper and the daemon exchange, and the one line that the hook may
+//! The frames that the hook, the PAM helper, sessiond and the daemon exchange, and the one line that the hook may
 //! print for sshd.
 //!
 //! Standard library only: this room is linked into programs that sshd and PAM start for unauthenticated
@@ -12,6 +12,7 @@ mod frame;
 pub mod hammer;
 pub mod line;
 mod message;
+pub mod session;
 
 pub use field::FrameError;
 pub use frame::{MAX_FRAME, Parent, ReadError, VERSION, frame_len, read_frame, write_frame};

@@ -1,11 +1,13 @@
-//! The nine things that can be said on the sockets, and their bytes. A text is `u16 BE length + bytes`,
+//! The things that can be said on the sockets, and their bytes. A text is `u16 BE length + bytes`,
 //! a number has its fixed width (big-endian), parents are a `u8` count and that many pairs. Every field is
-//! there in every frame, in the order of the struct; a byte too few or too many is an error.
+//! there in every frame, in the order of the struct; a byte too few or too many is an error. What is said
+//! about sessions stands in [`crate::session`].
 
 use std::fmt;
 
 use crate::field::{Alphabet, Field, FieldReader, FieldWriter};
 use crate::frame::{MAX_FRAME, VERSION};
+use crate::session::{self, Close, End, List, Observed, Open, Pending, Say, Sessions};
 use crate::{FrameError, Parent};
 
 /// Longest login name that is passed on, in bytes. Longer than any name we answer to, so that the daemon
@@ -39,19 +41,19 @@ pub const UNSUPPORTED: &str = "unsupported";
 /// Room for every field of an OFFER beside the key.
 const SMALL_FIELDS_BYTES: usize = 512;
 
-const fn field(name: &'static str, min: usize, max: usize, alphabet: Alphabet) -> Field {
+pub(crate) const fn field(name: &'static str, min: usize, max: usize, alphabet: Alphabet) -> Field {
     Field { name, min, max, alphabet }
 }
 
-const USER: Field = field("user", 1, MAX_USER_BYTES, Alphabet::Word);
+pub(crate) const USER: Field = field("user", 1, MAX_USER_BYTES, Alphabet::Word);
 const KEY_TYPE: Field = field("key type", 1, MAX_KEY_TYPE_BYTES, Alphabet::Visible);
 const KEY: Field = field("key", 0, MAX_KEY_BYTES, Alphabet::Visible);
-const SERVICE: Field = field("service", 1, MAX_SERVICE_BYTES, Alphabet::Word);
-const RHOST: Field = field("rhost", 0, MAX_RHOST_BYTES, Alphabet::Word);
+pub(crate) const SERVICE: Field = field("service", 1, MAX_SERVICE_BYTES, Alphabet::Word);
+pub(crate) const RHOST: Field = field("rhost", 0, MAX_RHOST_BYTES, Alphabet::Word);
 const TTY: Field = field("tty", 0, MAX_TTY_BYTES, Alphabet::Word);
 const LINE: Field = field("line", 1, MAX_LINE_BYTES, Alphabet::Printable);
-const CODE: Field = field("code", 1, MAX_WORD_BYTES, Alphabet::Visible);
-const TEXT: Field = field("text", 0, MAX_TEXT_BYTES, Alphabet::Text);
+pub(crate) const CODE: Field = field("code", 1, MAX_WORD_BYTES, Alphabet::Visible);
+pub(crate) const TEXT: Field = field("text", 0, MAX_TEXT_BYTES, Alphabet::Text);
 const WORD: Field = field("error word", 1, MAX_WORD_BYTES, Alphabet::Visible);
 
 /// A key or certificate that somebody offers, before any proof that they own it.
@@ -145,6 +147,26 @@ pub enum Message {
     Text(String),
     /// Any server: the question was not understood or cannot be answered.
     Err(String),
+    /// PAM helper to sessiond.
+    Open(Open),
+    /// Sessiond to PAM helper: the session is recorded under this number.
+    Opened(u64),
+    /// PAM helper to sessiond.
+    Close(Close),
+    /// Any server: understood and done.
+    Done,
+    /// PAM helper to a daemon that observes.
+    Observed(Observed),
+    /// Daemon to sessiond.
+    Pending(Pending),
+    /// Daemon to sessiond.
+    List(List),
+    /// Sessiond to daemon.
+    Sessions(Sessions),
+    /// Daemon to sessiond.
+    Say(Say),
+    /// Daemon to sessiond.
+    End(End),
 }
 
 impl Message {
@@ -159,6 +181,16 @@ impl Message {
             Self::Auth(_) => 7,
             Self::Text(_) => 8,
             Self::Err(_) => 9,
+            Self::Open(_) => 10,
+            Self::Opened(_) => 11,
+            Self::Close(_) => 12,
+            Self::Done => 13,
+            Self::Observed(_) => 14,
+            Self::Pending(_) => 15,
+            Self::List(_) => 16,
+            Self::Sessions(_) => 17,
+            Self::Say(_) => 18,
+            Self::End(_) => 19,
         }
     }
 
@@ -173,7 +205,7 @@ impl Message {
         let mut out = FieldWriter::new(Vec::with_capacity(key_len.min(MAX_KEY_BYTES) + SMALL_FIELDS_BYTES));
         out.raw(&[0, 0, 0, 0, VERSION, self.verb()]);
         match self {
-            Self::None => {}
+            Self::None | Self::Done => {}
             Self::Offer(offer) => {
                 check_key_len(&offer.key, offer.key_len)?;
                 out.bytes(USER, offer.user.as_bytes())?;
@@ -208,6 +240,15 @@ impl Message {
             Self::Line(line) => out.bytes(LINE, line.as_bytes())?,
             Self::Text(text) => out.bytes(TEXT, text.as_bytes())?,
             Self::Err(word) => out.bytes(WORD, word.as_bytes())?,
+            Self::Open(open) => session::put_open(&mut out, open)?,
+            Self::Opened(id) => out.raw(&id.to_be_bytes()),
+            Self::Close(close) => session::put_close(&mut out, close)?,
+            Self::Observed(seen) => session::put_observed(&mut out, seen)?,
+            Self::Pending(pending) => session::put_pending(&mut out, pending)?,
+            Self::List(list) => session::put_list(&mut out, *list),
+            Self::Sessions(page) => session::put_sessions(&mut out, page)?,
+            Self::Say(say) => session::put_say(&mut out, say)?,
+            Self::End(end) => session::put_end(&mut out, end)?,
         }
         let mut frame = out.into_bytes();
         let body_len = frame.len() - size_of::<u32>();
@@ -246,7 +287,7 @@ impl Message {
                 loginuid: from.u32("loginuid")?,
                 parents: parents(&mut from)?,
             }),
-            5 => Self::Permit { until: from.i64("until")?, admin: flag(&mut from)? },
+            5 => Self::Permit { until: from.i64("until")?, admin: from.flag("admin")? },
             6 => Self::Deny { code: from.text(CODE)?, text: from.text(TEXT)? },
             7 => Self::Auth(Auth {
                 user: from.text(USER)?,
@@ -256,6 +297,16 @@ impl Message {
             }),
             8 => Self::Text(from.text(TEXT)?),
             9 => Self::Err(from.text(WORD)?),
+            10 => Self::Open(session::open(&mut from)?),
+            11 => Self::Opened(from.u64("session")?),
+            12 => Self::Close(session::close(&mut from)?),
+            13 => Self::Done,
+            14 => Self::Observed(session::observed(&mut from)?),
+            15 => Self::Pending(session::pending(&mut from)?),
+            16 => Self::List(session::list(&mut from)?),
+            17 => Self::Sessions(session::sessions(&mut from)?),
+            18 => Self::Say(session::say(&mut from)?),
+            19 => Self::End(session::end(&mut from)?),
             verb => return Err(FrameError::Verb(verb)),
         };
         from.end()?;
@@ -283,31 +334,29 @@ fn check_key_len(key: &str, stated: u32) -> Result<(), FrameError> {
     if left_out || stated == key.len() { Ok(()) } else { Err(FrameError::Value("key length")) }
 }
 
-fn flag(from: &mut FieldReader<'_>) -> Result<bool, FrameError> {
-    match from.u8("admin")? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(FrameError::Value("admin")),
-    }
+pub(crate) fn parent(from: &mut FieldReader<'_>) -> Result<Parent, FrameError> {
+    Ok(Parent { pid: from.u32("parents")?, start: from.u64("parents")? })
 }
 
-fn parents(from: &mut FieldReader<'_>) -> Result<Vec<Parent>, FrameError> {
+pub(crate) fn put_parent(out: &mut FieldWriter, parent: Parent) {
+    out.raw(&parent.pid.to_be_bytes());
+    out.raw(&parent.start.to_be_bytes());
+}
+
+pub(crate) fn parents(from: &mut FieldReader<'_>) -> Result<Vec<Parent>, FrameError> {
     let count = usize::from(from.u8("parents")?);
     if count > MAX_PARENTS {
         return Err(FrameError::Value("parents"));
     }
-    (0..count).map(|_| Ok(Parent { pid: from.u32("parents")?, start: from.u64("parents")? })).collect()
+    (0..count).map(|_| parent(from)).collect()
 }
 
-fn put_parents(out: &mut FieldWriter, parents: &[Parent]) -> Result<(), FrameError> {
+pub(crate) fn put_parents(out: &mut FieldWriter, parents: &[Parent]) -> Result<(), FrameError> {
     let count = u8::try_from(parents.len()).map_err(|_| FrameError::Value("parents"))?;
     if parents.len() > MAX_PARENTS {
         return Err(FrameError::Value("parents"));
     }
     out.raw(&[count]);
-    for parent in parents {
-        out.raw(&parent.pid.to_be_bytes());
-        out.raw(&parent.start.to_be_bytes());
-    }
+    parents.iter().for_each(|parent| put_parent(out, *parent));
     Ok(())
 }
