@@ -3,10 +3,12 @@
 //! Printable ASCII only, whatever the facts hold. Nothing here may name another person, a deny
 //! assignment or anything else that only an administrator may know: `explain` has that.
 
-use nightlatch_model::{Answer, ObjectId, Reason};
+use nightlatch_model::{Answer, ObjectId, Reason, Role};
 
 use crate::answer::{Refused, RoleAnswer, UnknownCause};
-use crate::judge::{Facts, LoginRequest};
+use crate::facts::{Facts, LoginRequest, Service};
+use crate::grace::{Grace, NoGrace};
+use crate::judge::silence;
 use crate::scope::Scope;
 
 /// A no, or a "cannot tell" that is refused all the same: [`Denial::answer`] tells them apart.
@@ -20,7 +22,8 @@ pub struct Denial {
 impl Denial {
     pub(crate) fn new(reason: Reason, request: &LoginRequest, facts: &Facts) -> Self {
         let mut text = reason.text().to_owned();
-        if let Some(detail) = detail(reason, &facts.roles) {
+        let no_grace = no_grace(reason, request, facts).map(str::to_owned);
+        for detail in [detail(reason, &facts.roles), no_grace].into_iter().flatten() {
             text.push_str("; ");
             text.push_str(&detail);
         }
@@ -71,6 +74,25 @@ fn detail(reason: Reason, roles: &RoleAnswer) -> Option<String> {
             Some(format!("Azure asks to wait {retry_after} seconds"))
         }
         _ => None,
+    }
+}
+
+/// Why grace did not stand in for an answer, where that helps the person.
+fn no_grace(reason: Reason, request: &LoginRequest, facts: &Facts) -> Option<&'static str> {
+    // A refusal for anything but the silence of Azure has nothing to do with grace.
+    if silence(request.service, &facts.roles).map(UnknownCause::reason) != Some(reason) {
+        return None;
+    }
+    let was_admin = facts.last.as_ref().is_some_and(|last| last.role == Role::Admin);
+    match facts.grace {
+        // A living session has the grace of a user.
+        Grace::Fails(NoGrace::NotAllowed) if was_admin && request.service != Service::Live => {
+            Some("administrators get no grace on this node")
+        }
+        Grace::Fails(NoGrace::TooOld { .. }) => {
+            Some("the last answer of Azure is older than this node allows")
+        }
+        Grace::Fails(_) | Grace::Holds { .. } => None,
     }
 }
 

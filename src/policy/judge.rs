@@ -2,98 +2,15 @@
 //!
 //! Every rule is looked at, in one fixed order, and leaves a [`Step`]; the first that fails decides, so
 //! that a refusal has exactly one reason and `explain` still shows all of them. A rule whose inputs are
-//! not there is skipped; then the rule that demands those inputs has failed. UNKNOWN refuses: `held_role`
-//! is the one place that says so.
+//! not there is skipped; then the rule that demands those inputs has failed. UNKNOWN refuses, unless
+//! grace holds: `held_role` is the one place that says so.
 
-use std::num::NonZeroU32;
+use nightlatch_model::{Reason, Role, Timestamp};
 
-use nightlatch_model::{LoginName, ObjectId, Reason, Role, TenantId, Timestamp};
-
-use crate::answer::{Refused, RoleAnswer, earlier};
+use crate::answer::{Grant, Refused, RoleAnswer, UnknownCause, earlier};
 use crate::denial::Denial;
-use crate::scope::Scope;
-
-/// Which door is asked about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Service {
-    /// A login through sshd.
-    Ssh,
-    /// `sudo`: needs the administrator's right.
-    Sudo,
-    /// Any other PAM service: judged as a login.
-    Other,
-}
-
-impl Service {
-    /// From `PAM_SERVICE`. `sudo -i` has a service of its own.
-    #[must_use]
-    pub fn from_pam(service: &str) -> Self {
-        match service {
-            "sshd" => Self::Ssh,
-            "sudo" | "sudo-i" => Self::Sudo,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// The question.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LoginRequest {
-    /// The door.
-    pub service: Service,
-    /// The login name; for `sudo` the name of who runs it.
-    pub name: LoginName,
-}
-
-/// What is known about uids and their owners when the question is asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UidFact {
-    /// The uid that sshd (`%U`) or PAM holds for this login; without one there is no login.
-    pub held: Option<u32>,
-    /// The uid that the name has by itself: its override, else its hash.
-    pub expected: u32,
-    /// To whom the held uid is bound.
-    pub owner: Option<ObjectId>,
-    /// The uid to which this person is bound.
-    pub bound_uid: Option<u32>,
-    /// To whom the login name is bound.
-    pub name_owner: Option<ObjectId>,
-}
-
-/// What was found out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Facts {
-    /// True when a certificate was admitted for this name on this connection; for `sudo`, when a session
-    /// record says so.
-    pub admitted: bool,
-    /// The tenant that the certificate or its authority states.
-    pub tenant: Option<TenantId>,
-    /// Who holds the credential.
-    pub identity: Option<(TenantId, ObjectId)>,
-    /// Whether the person is a guest of the tenant, where a source says so.
-    pub guest: Option<bool>,
-    /// The first second in which the credential is no longer valid.
-    pub credential_end: Option<Timestamp>,
-    /// Names and uids.
-    pub uid: UidFact,
-    /// The right, at all configured scopes ([`crate::combine`]).
-    pub roles: RoleAnswer,
-    /// Where a missing role is best assigned (the cluster where there is one); only for the hint.
-    pub scope: Option<Scope>,
-}
-
-/// What the node's configuration demands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rules {
-    /// The node's tenant.
-    pub tenant: TenantId,
-    /// Domains whose names are accepted; none listed means any.
-    pub domains: Vec<String>,
-    /// Whether guests of the tenant may log in.
-    pub guests: bool,
-    /// The longest permit, in seconds from the moment of the decision.
-    pub max_session: Option<NonZeroU32>,
-}
+use crate::facts::{Facts, LoginRequest, Rules, Service, UidFact};
+use crate::grace::{Grace, NoGrace};
 
 /// What a rule said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +41,7 @@ pub struct Permit {
     role: Role,
     until: Timestamp,
     admin_until: Option<Timestamp>,
+    degraded: bool,
 }
 
 impl Permit {
@@ -150,6 +68,12 @@ impl Permit {
     pub const fn admin_until(&self) -> Option<Timestamp> {
         self.admin_until
     }
+
+    /// True when Azure did not answer and grace stood in: the step `grace` says how.
+    #[must_use]
+    pub const fn degraded(&self) -> bool {
+        self.degraded
+    }
 }
 
 /// The decision.
@@ -172,9 +96,9 @@ pub struct Judgement {
     pub verdict: Verdict,
 }
 
-/// Judges one login or `sudo`.
+/// Judges one login, `sudo` or living session.
 pub fn judge(request: &LoginRequest, facts: &Facts, rules: &Rules, now: Timestamp) -> Judgement {
-    let held = held_role(&facts.roles, now);
+    let held = held_role(request.service, facts, now);
     let steps = vec![
         admit(facts),
         tenant(facts, rules),
@@ -186,6 +110,7 @@ pub fn judge(request: &LoginRequest, facts: &Facts, rules: &Rules, now: Timestam
         uid_owner(facts),
         guest(request, facts, rules),
         role(facts, &held),
+        by_grace(request, facts, &held),
         admin(request, facts, &held),
     ];
     let failed = steps.iter().find_map(|step| match step.outcome {
@@ -193,33 +118,66 @@ pub fn judge(request: &LoginRequest, facts: &Facts, rules: &Rules, now: Timestam
         Outcome::Pass | Outcome::Skip => None,
     });
     let verdict = match (failed, facts.credential_end, held) {
-        (None, Some(end), Ok(held)) => {
-            let cap = rules.max_session.map(|seconds| now.plus(i64::from(seconds.get())));
-            let until = [held.until, cap].into_iter().flatten().fold(end, Timestamp::min);
-            let admin_until =
-                held.admin.is_ok().then(|| held.admin_until.map_or(until, |end| end.min(until)));
-            let role = if admin_until.is_some() { Role::Admin } else { Role::User };
-            Verdict::Permit(Permit { role, until, admin_until })
-        }
+        (None, Some(end), Ok(held)) => Verdict::Permit(permit(&held, end, rules, now)),
         (reason, ..) => Verdict::Denial(Denial::new(reason.unwrap_or(Reason::Internal), request, facts)),
     };
     Judgement { steps, verdict }
 }
 
-/// What of a role answer still stands at `now`; answers are cached and may have run out since.
+/// The permit that ends with the first of its caps.
+fn permit(held: &Held, end: Timestamp, rules: &Rules, now: Timestamp) -> Permit {
+    let cap = rules.max_session.map(|seconds| now.plus(i64::from(seconds.get())));
+    let until = [held.until, cap].into_iter().flatten().fold(end, Timestamp::min);
+    let admin_until = held.admin.is_ok().then(|| held.admin_until.map_or(until, |end| end.min(until)));
+    let role = if admin_until.is_some() { Role::Admin } else { Role::User };
+    Permit { role, until, admin_until, degraded: held.degraded }
+}
+
+/// What of a role answer, or of the grace in its place, still stands at `now`; answers are cached and may
+/// have run out since.
 struct Held {
     until: Option<Timestamp>,
     admin_until: Option<Timestamp>,
     /// Why not an administrator.
     admin: Result<(), Reason>,
+    /// True when it rests on grace.
+    degraded: bool,
 }
 
-fn held_role(roles: &RoleAnswer, now: Timestamp) -> Result<Held, Reason> {
+impl Held {
+    /// What grace gives in place of an answer; where it does not hold, why UNKNOWN is refused.
+    fn instead(cause: &UnknownCause, grace: Grace, now: Timestamp) -> Result<Self, Reason> {
+        let (until, role) = match grace {
+            Grace::Holds { until, role } if now < until => (until, role),
+            Grace::Fails(NoGrace::ClockSuspect) => return Err(Reason::ClockSuspect),
+            Grace::Holds { .. } | Grace::Fails(_) => return Err(cause.reason()),
+        };
+        let admin = if role == Role::Admin { Ok(()) } else { Err(cause.reason()) };
+        Ok(Self { until: Some(until), admin_until: admin.is_ok().then_some(until), admin, degraded: true })
+    }
+}
+
+/// What Azure did not say although this door needs it. What it did say about the administrator's right
+/// stands: grace is for silence only.
+pub(crate) fn silence(service: Service, roles: &RoleAnswer) -> Option<&UnknownCause> {
+    match roles {
+        RoleAnswer::Unknown(cause) => Some(cause),
+        RoleAnswer::Granted(Grant { role: Role::User, admin_refused: None, unknown, .. })
+            if service == Service::Sudo =>
+        {
+            unknown.as_ref()
+        }
+        RoleAnswer::Granted(_) | RoleAnswer::NotGranted(_) => None,
+    }
+}
+
+fn held_role(service: Service, facts: &Facts, now: Timestamp) -> Result<Held, Reason> {
     let over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
-    let grant = match roles {
+    let instead = silence(service, &facts.roles).map(|cause| Held::instead(cause, facts.grace, now));
+    let grant = match &facts.roles {
         RoleAnswer::Granted(grant) => grant,
         RoleAnswer::NotGranted(refused) => return Err(refused.reason()),
-        RoleAnswer::Unknown(cause) => return Err(cause.reason()),
+        RoleAnswer::Unknown(cause) => return instead.unwrap_or_else(|| Err(cause.reason())),
     };
     if over(grant.until) {
         return Err(Reason::PimNotActive);
@@ -229,11 +187,18 @@ fn held_role(roles: &RoleAnswer, now: Timestamp) -> Result<Held, Reason> {
         (Role::Admin, _, _) => Ok(()),
         // A deny is definite; anything else may be cured by what could not be found out.
         (Role::User, Some(deny @ Refused::DenyAssignment { .. }), _) => Err(deny.reason()),
-        (Role::User, _, Some(cause)) => Err(cause.reason()),
+        (Role::User, _, Some(cause)) => match instead {
+            Some(Ok(held)) if held.admin.is_ok() => {
+                return Ok(Held { until: earlier(held.until, grant.until), ..held });
+            }
+            Some(Err(reason)) => Err(reason),
+            Some(Ok(_)) | None => Err(cause.reason()),
+        },
         (Role::User, None | Some(Refused::NoAssignment), None) => Err(Reason::NoAdminRole),
         (Role::User, Some(refused), None) => Err(refused.reason()),
     };
-    Ok(Held { until: grant.until, admin_until: earlier(grant.admin_until, grant.until), admin })
+    let admin_until = earlier(grant.admin_until, grant.until);
+    Ok(Held { until: grant.until, admin_until, admin, degraded: false })
 }
 
 fn step(rule: &'static str, input: String, outcome: Outcome) -> Step {
@@ -360,9 +325,27 @@ fn role(facts: &Facts, held: &Result<Held, Reason>) -> Step {
     step("role", input, outcome)
 }
 
+/// Whether an old yes stands in for what Azure did not say. Where it does not, the rule that needed the
+/// answer has failed, so that a refusal keeps its one reason.
+fn by_grace(request: &LoginRequest, facts: &Facts, held: &Result<Held, Reason>) -> Step {
+    let Some(cause) = silence(request.service, &facts.roles).filter(|_| facts.identity.is_some()) else {
+        return step("grace", "not needed".to_owned(), Outcome::Skip);
+    };
+    let last = facts.last.as_ref();
+    let input = format!(
+        "unknown={} last={} at={} grace={}",
+        cause.reason(),
+        show(last.map(|last| last.role)),
+        show(last.map(|last| last.at.wall)),
+        facts.grace
+    );
+    let used = held.as_ref().is_ok_and(|held| held.degraded);
+    step("grace", input, if used { Outcome::Pass } else { Outcome::Skip })
+}
+
 fn admin(request: &LoginRequest, facts: &Facts, held: &Result<Held, Reason>) -> Step {
     let outcome = match (request.service, held) {
-        (Service::Ssh | Service::Other, _) | (_, Err(_)) => Outcome::Skip,
+        (Service::Ssh | Service::Other | Service::Live, _) | (_, Err(_)) => Outcome::Skip,
         _ if facts.identity.is_none() => Outcome::Skip,
         (Service::Sudo, Ok(held)) => held.admin.map_or_else(Outcome::Fail, |()| Outcome::Pass),
     };
@@ -374,6 +357,7 @@ fn admin(request: &LoginRequest, facts: &Facts, held: &Result<Held, Reason>) -> 
             show(grant.admin_refused.as_ref()),
             show(grant.unknown.as_ref())
         ),
+        RoleAnswer::Unknown(_) if held.is_ok() => "by grace".to_owned(),
         RoleAnswer::NotGranted(_) | RoleAnswer::Unknown(_) => "no role".to_owned(),
     };
     step("admin", input, outcome)

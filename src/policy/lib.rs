@@ -6,19 +6,23 @@
 
 mod answer;
 mod combine;
+mod decide;
 mod decisions;
 mod denial;
+mod facts;
+mod grace;
 mod judge;
 mod rbac;
 mod scope;
 
 pub use answer::{Evidence, Grant, Refused, RoleAnswer, ScopeKind, UnknownCause};
 pub use combine::combine;
+pub use decide::{Effect, Ruling, decide};
 pub use decisions::{Access, ActionKind, Decision, Requested, fold, shortest_ttl_ms};
 pub use denial::Denial;
-pub use judge::{
-    Facts, Judgement, LoginRequest, Outcome, Permit, Rules, Service, Step, UidFact, Verdict, judge,
-};
+pub use facts::{Facts, LoginRequest, Rules, Service, UidFact};
+pub use grace::{BootId, FreshYes, Grace, GraceRule, MAX_GRACE, Moment, NoGrace, grace};
+pub use judge::{Judgement, Outcome, Permit, Step, Verdict, judge};
 pub use rbac::{
     ActionSet, DenyAssignment, DenyPrincipals, Permissions, RbacFacts, RoleAssignment, RoleDefinition,
     builtin_definitions, evaluate, matches,

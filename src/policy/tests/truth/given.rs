@@ -1,10 +1,12 @@
 //! The people, roles and answers that the tests speak of.
 
+use std::time::Duration;
+
 use nightlatch_model::{Guid, LoginName, ObjectId, Role, TenantId, Timestamp};
 use nightlatch_policy::{
-    ActionSet, DenyAssignment, DenyPrincipals, Evidence, Facts, Grant, LoginRequest, Permissions, RbacFacts,
-    Refused, RoleAnswer, RoleAssignment, RoleDefinition, Rules, Scope, Service, UidFact, UnknownCause,
-    builtin_definitions, evaluate,
+    ActionSet, BootId, DenyAssignment, DenyPrincipals, Evidence, Facts, FreshYes, Grace, Grant, LoginRequest,
+    Moment, Permissions, RbacFacts, Refused, RoleAnswer, RoleAssignment, RoleDefinition, Rules, Scope,
+    Service, UidFact, UnknownCause, builtin_definitions, evaluate,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp(1_795_300_205);
@@ -109,6 +111,30 @@ pub(crate) fn upstream() -> UnknownCause {
     UnknownCause::Upstream("mute".to_owned())
 }
 
+pub(crate) const BOOT: BootId = BootId([1; 16]);
+/// Since the boot, at [`now`].
+pub(crate) const UP: Duration = Duration::from_secs(200_000);
+
+pub(crate) const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(crate) const fn now() -> Moment {
+    Moment { wall: NOW, boot: BOOT, since_boot: UP, suspect: false }
+}
+
+/// Alice's yes, `ago` before [`now`] in the same boot.
+pub(crate) fn yes(role: Role, ago: Duration) -> FreshYes {
+    let wall = NOW.plus(-i64::try_from(ago.as_secs()).unwrap());
+    FreshYes {
+        tid: tenant(1),
+        oid: alice(),
+        name: LoginName::parse("alice@contoso.com").unwrap(),
+        role,
+        at: Moment { wall, boot: BOOT, since_boot: UP - ago, suspect: false },
+    }
+}
+
 /// Alice, by ssh, with everything in order: an administrator until her certificate ends in an hour.
 pub(crate) fn good() -> (LoginRequest, Facts, Rules) {
     let request =
@@ -121,6 +147,8 @@ pub(crate) fn good() -> (LoginRequest, Facts, Rules) {
         credential_end: Some(NOW.plus(3_600)),
         uid: UidFact { held: Some(7), expected: 7, owner: None, bound_uid: None, name_owner: None },
         roles: RoleAnswer::Granted(grant(Role::Admin)),
+        grace: Grace::default(),
+        last: None,
         scope: Some(scope("/subscriptions/S1/resourceGroups/rg")),
     };
     let rules = Rules {

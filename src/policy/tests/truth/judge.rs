@@ -11,7 +11,7 @@ use nightlatch_policy::{
 
 use crate::given::*;
 
-type Case = (LoginRequest, Facts, Rules);
+pub(crate) type Case = (LoginRequest, Facts, Rules);
 
 fn ask((request, facts, rules): &Case) -> Judgement {
     judge(request, facts, rules, NOW)
@@ -49,15 +49,16 @@ fn all_in_order_is_a_permit() {
         "uid_owner",
         "guest",
         "role",
+        "grace",
         "admin",
     ];
     assert_eq!(names, order);
 }
 
-type Break = (&'static str, Reason, fn(&mut Case));
+pub(crate) type Break = (&'static str, Reason, fn(&mut Case));
 
 /// Ways to break one rule each, in the order of the rules.
-const BREAKS: [Break; 11] = [
+pub(crate) const BREAKS: [Break; 11] = [
     ("admit", Reason::NoAdmit, |c| c.1.admitted = false),
     ("tenant", Reason::TenantMismatch, |c| c.1.tenant = Some(tenant(2))),
     ("domain", Reason::DomainNotAllowed, |c| c.2.domains = texts(&["fabrikam.com"])),
@@ -80,7 +81,7 @@ const BREAKS: [Break; 11] = [
 /// permit comes of the empty set only.
 #[test]
 fn full_truth_table_of_broken_rules() {
-    for service in [Service::Ssh, Service::Sudo, Service::Other] {
+    for service in [Service::Ssh, Service::Sudo, Service::Other, Service::Live] {
         for set in 0_u32..1 << BREAKS.len() {
             let mut case = good();
             case.0.service = service;
@@ -156,7 +157,9 @@ fn full_truth_table_of_role_answers() {
         (RoleAnswer::Unknown(UnknownCause::NodeNotPermitted), Some(NodeNotPermitted), Some(NodeNotPermitted)),
     ];
     for (roles, ssh, sudo) in table {
-        for (service, want) in [(Service::Ssh, ssh), (Service::Other, ssh), (Service::Sudo, sudo)] {
+        for (service, want) in
+            [(Service::Ssh, ssh), (Service::Other, ssh), (Service::Live, ssh), (Service::Sudo, sudo)]
+        {
             let got = with(|c| {
                 c.0.service = service;
                 c.1.roles = roles.clone();
@@ -347,7 +350,7 @@ fn pam_services() {
     assert_eq!(Service::from_pam("sshd"), Service::Ssh);
     assert_eq!(Service::from_pam("sudo"), Service::Sudo);
     assert_eq!(Service::from_pam("sudo-i"), Service::Sudo);
-    for other in ["su", "login", "cron", "sudoers", ""] {
+    for other in ["su", "login", "cron", "sudoers", "live", "Live", ""] {
         assert_eq!(Service::from_pam(other), Service::Other);
     }
 }

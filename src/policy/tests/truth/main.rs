@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod combine;
+mod decide;
 mod decisions;
 mod given;
+mod grace;
+mod grace_properties;
 mod judge;
 mod properties;
 mod rbac;

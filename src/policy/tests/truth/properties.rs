@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use crate::given::*;
 use crate::world::{self, AT, Dice, World};
 
-fn fixed(cases: u32) -> ProptestConfig {
+pub(crate) fn fixed(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,
         rng_seed: RngSeed::Fixed(1),
@@ -53,7 +53,7 @@ fn any_refused() -> impl Strategy<Value = Refused> {
     ]
 }
 
-fn any_answer() -> impl Strategy<Value = RoleAnswer> {
+pub(crate) fn any_answer() -> impl Strategy<Value = RoleAnswer> {
     let granted =
         (any::<bool>(), any_end(), any_end(), prop::option::of(any_refused()), any::<bool>(), "[ab]");
     let granted = granted.prop_map(|(admin, until, admin_until, refused, unknown, action)| {
