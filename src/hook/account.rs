@@ -1,9 +1,8 @@
-//! `pam`, run as root by pam_exec(8): the account phase asks whether this person may enter, the auth phase
-//! (where configured) only shows why a key was refused and always fails. It must never end with 0 unless
-//! it holds a yes, and never show a byte that a terminal would obey.
+//! `pam` in PAM's account and auth phases, run as root by pam_exec(8): the account phase asks whether this
+//! person may enter, the auth phase (where configured) only shows why a key was refused and always fails. It
+//! must never end with 0 unless it holds a yes, and never show a byte that a terminal would obey.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,9 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID};
+use nightlatch_wire::{Account, Auth, Message};
 
-use crate::{Armed, AskError, Server, ask, parents, person};
+use crate::{Armed, AskError, Server, ask, audit, parents, person};
 
 const NO_ANSWER: &str =
     "login cannot be decided now (the agent does not answer); try again, or use the local account";
@@ -30,8 +29,25 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn no(text: &str) -> Self {
+    pub(crate) const fn yes() -> Self {
+        Self { yes: true, shown: String::new() }
+    }
+
+    pub(crate) fn no(text: &str) -> Self {
         Self { yes: false, shown: person::for_terminal(text) }
+    }
+
+    /// A server's no; its code stands in for a text that says nothing.
+    pub(crate) fn denied(code: &str, text: &str) -> Self {
+        if text.trim().is_empty() { Self::no(&format!("refused ({code})")) } else { Self::no(text) }
+    }
+
+    /// Shows the text and gives the status to end with.
+    pub(crate) fn deliver(self) -> ExitCode {
+        let mut out = io::stdout().lock();
+        // A person who hung up is no reason to change the answer.
+        let _ = out.write_all(self.shown.as_bytes()).and_then(|()| out.flush());
+        if self.yes { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -61,9 +77,11 @@ pub fn decide(server: Server<'_>, wait: Duration, variable: impl Fn(&str) -> Opt
     };
     let parents = parents::parents();
     let question = match kind.as_str() {
-        "account" => Message::Account(Account { user, service, rhost, tty, loginuid: loginuid(), parents }),
+        "account" => {
+            Message::Account(Account { user, service, rhost, tty, loginuid: audit::loginuid(), parents })
+        }
         "auth" => Message::Auth(Auth { user, service, rhost, parents }),
-        _ => return Verdict::no("only for the account and auth phases of PAM"),
+        _ => return Verdict::no("only for the account, auth and session phases of PAM"),
     };
     // The limits of wire are ours as well: what does not fit is not cut but refused.
     if question.encode().is_err() {
@@ -71,30 +89,14 @@ pub fn decide(server: Server<'_>, wait: Duration, variable: impl Fn(&str) -> Opt
     }
     let is_account = matches!(question, Message::Account(_));
     match ask_within(server, question, wait) {
-        Ok(Message::Permit { .. }) if is_account => Verdict { yes: true, shown: String::new() },
-        Ok(Message::Deny { code, text }) if is_account => {
-            if text.trim().is_empty() {
-                Verdict::no(&format!("refused ({code})"))
-            } else {
-                Verdict::no(&text)
-            }
-        }
+        Ok(Message::Permit { .. }) if is_account => Verdict::yes(),
+        Ok(Message::Deny { code, text }) if is_account => Verdict::denied(&code, &text),
         Ok(Message::Text(text)) if !is_account => Verdict::no(&text),
         _ => Verdict::no(NO_ANSWER),
     }
 }
 
-/// The login uid of this process; [`NO_LOGINUID`] when unset or when the kernel keeps none.
-fn loginuid() -> u32 {
-    let text = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
-    text.trim_end().parse().unwrap_or(NO_LOGINUID)
-}
-
 /// The program, once its timer runs.
 pub fn run(_armed: &Armed, server: Server<'_>, wait: Duration) -> ExitCode {
-    let verdict = decide(server, wait, |name| std::env::var_os(name));
-    let mut out = io::stdout().lock();
-    // A person who hung up is no reason to change the answer.
-    let _ = out.write_all(verdict.shown.as_bytes()).and_then(|()| out.flush());
-    if verdict.yes { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    decide(server, wait, |name| std::env::var_os(name)).deliver()
 }

@@ -1,8 +1,10 @@
-//! What sshd (`authorized-keys`) and PAM (`pam`) run: ask the daemon one question, pass on one answer.
+//! What sshd (`authorized-keys`) and PAM (`pam`) run: ask the daemon or sessiond one question, pass on one
+//! answer.
 //!
 //! Both run for strangers, one of them as root. They never decide, never read configuration or the working
-//! directory, never outlive their timer, and never print what the daemon did not say: every doubt is a no.
-//! Standard library, [`nightlatch_wire`] and one `sys.rs`; nothing else is linked.
+//! directory, never outlive their timer, and never print what was not answered. Where an entry hangs on it,
+//! every doubt is a no; where none does ([`session::close`], [`session::observe`]), nothing is said, and the
+//! login goes on after a bounded wait. Standard library, [`nightlatch_wire`] and one `sys.rs`; nothing else is linked.
 
 use std::fmt;
 use std::io;
@@ -13,20 +15,44 @@ use std::time::Duration;
 use nightlatch_wire::{Message, ReadError, read_frame, write_frame};
 
 pub mod account;
+pub mod audit;
 pub mod offer;
 pub mod parents;
 pub mod person;
+pub mod phase;
+pub mod session;
 mod sys;
 
 /// How long `authorized-keys` may live. sshd itself would wait until LoginGraceTime.
 pub const HOOK_DEADLINE: Duration = Duration::from_millis(300);
 
-/// How long `pam` may live.
+/// How long `pam` may live in the account and auth phases.
 pub const PAM_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long `pam` waits for the daemon's answer: less than [`PAM_DEADLINE`], so that there is time left to
-/// tell the person.
+/// How long `pam` waits for the daemon's answer in these phases: less than [`PAM_DEADLINE`], so that there is
+/// time left to tell the person.
 pub const PAM_ANSWER_WAIT: Duration = Duration::from_secs(9);
+
+/// How long `pam` may live while a session opens.
+pub const OPEN_DEADLINE: Duration = Duration::from_secs(6);
+
+/// How long an opening session waits to be recorded. sessiond is back 100 ms after a crash; meanwhile its
+/// socket is held by systemd, and `connect` queues.
+pub const OPEN_ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// How long `pam` may live while a session closes: longer than [`CLOSE_ANSWER_WAIT`], because a process that
+/// a signal ended has not ended with 0.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a closing session waits: it must not hang.
+pub const CLOSE_ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long `pam observe` may live: so much it may cost a login that is not ours.
+pub const OBSERVE_DEADLINE: Duration = Duration::from_millis(300);
+
+/// How long `pam observe` waits: so much less than [`OBSERVE_DEADLINE`] that it ends by itself, with 0, on a
+/// busy machine too.
+pub const OBSERVE_ANSWER_WAIT: Duration = Duration::from_millis(200);
 
 /// Where the daemon is asked, and who must have bound the socket.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +70,17 @@ impl Server<'static> {
         Self { path: Path::new("/run/nightlatch/hook.sock"), owner: 0 }
     }
 
-    /// Where `pam` asks; bound by systemd as root.
+    /// Where `pam` asks in the account and auth phases, and reports what it observes; bound by systemd as
+    /// root.
     #[must_use]
     pub fn account() -> Self {
         Self { path: Path::new("/run/nightlatch/account.sock"), owner: 0 }
+    }
+
+    /// Where `pam` has sessions recorded; bound by systemd as root.
+    #[must_use]
+    pub fn session() -> Self {
+        Self { path: Path::new("/run/nightlatch/session.sock"), owner: 0 }
     }
 }
 

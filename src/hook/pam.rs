@@ -1,13 +1,9 @@
-//! The program behind pam_exec. All of it is in [`nightlatch_hook::account`]; here stand the timer and the
-//! real socket.
+//! The program behind pam_exec. All of it is in [`nightlatch_hook::phase`]; here stand the real sockets.
 
 use std::process::ExitCode;
 
-use nightlatch_hook::{PAM_ANSWER_WAIT, PAM_DEADLINE, Server, account, arm};
+use nightlatch_hook::phase::{self, Sockets};
 
 fn main() -> ExitCode {
-    let Some(armed) = arm(PAM_DEADLINE) else {
-        return ExitCode::FAILURE;
-    };
-    account::run(&armed, Server::account(), PAM_ANSWER_WAIT)
+    phase::run(Sockets::installed(), std::env::args_os().skip(1))
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! hook-rig offer   PATH OWNER-UID DEADLINE-MS USER UID TYPE KEY
 //! hook-rig account PATH OWNER-UID DEADLINE-MS WAIT-MS            (PAM_* from the environment)
+//! hook-rig pam     PATH OWNER-UID [observe]                      (PAM_* and SSH_AUTH_INFO_0 likewise)
 //! hook-rig listen  PATH            says "ready"; answers PERMIT to ACCOUNT, a good line to the rest
 //! hook-rig mute    PATH            says "ready"; never accepts
 //! ```
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nightlatch_hook::phase::{self, Sockets};
 use nightlatch_hook::{Server, account, arm, offer};
 use nightlatch_wire::{Message, read_frame, write_frame};
 
@@ -41,6 +43,10 @@ fn run() -> Option<ExitCode> {
             let (owner, deadline, wait) = (number()?, number()?, number()?);
             let armed = arm(Duration::from_millis(deadline.into()))?;
             Some(account::run(&armed, Server { path, owner }, Duration::from_millis(wait.into())))
+        }
+        "pam" => {
+            let server = Server { path, owner: number()? };
+            Some(phase::run(Sockets { account: server, session: server }, args))
         }
         "listen" => {
             let listener = open(path)?;

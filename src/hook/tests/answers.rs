@@ -267,7 +267,11 @@ fn pam_says_yes_to_a_permit_of_the_account_phase_and_to_nothing_else() {
 fn pam_refuses_other_phases_and_hostile_variables_without_asking() {
     for kind in ["open_session", "close_session", "password", "setcred", "", "ACCOUNT", "account "] {
         let verdict = account::decide(nowhere(), WAIT, environment(kind));
-        assert_eq!(verdict, shown("nightlatch: only for the account and auth phases of PAM\n"), "{kind:?}");
+        assert_eq!(
+            verdict,
+            shown("nightlatch: only for the account, auth and session phases of PAM\n"),
+            "{kind:?}"
+        );
     }
     let long = "x".repeat(300);
     let hostile: Vec<(&str, Vec<u8>)> = vec![

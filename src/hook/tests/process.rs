@@ -4,24 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a test may stop at the first surprise
 #![allow(clippy::disallowed_methods)] // the subject is how long a process lives: real time is measured
 
-use std::fs;
+mod place;
+
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio, id};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nightlatch_wire::{Message, read_frame, write_frame};
+use nightlatch_wire::Message;
 
-const RIG: &str = env!("CARGO_BIN_EXE_hook-rig");
-const AUTHORIZED_KEYS: &str = env!("CARGO_BIN_EXE_authorized-keys");
-const PAM: &str = env!("CARGO_BIN_EXE_pam");
-const NOBODY: u32 = 65_534;
+use place::{NOBODY, Place, own_uid, text, with_full_backlog};
+
 const SIGALRM: i32 = 14;
 const USER: [&str; 4] = ["ann@contoso.com", "1900000000", "ssh-rsa", "AAAA"];
 const LINE: &str = "restrict,pty,cert-authority,principals=\"ann@contoso.com\",expiry-time=\"20261121223000Z\" \
@@ -33,78 +26,17 @@ const LIVES_AT_MOST: Duration = Duration::from_millis(350);
 /// Other programs share the machine: the best of so many runs is what the program itself takes.
 const TRIES: usize = 8;
 
-fn own_uid() -> u32 {
-    fs::metadata("/proc/self").unwrap().uid()
+fn offer(place: &Place, owner: u32) -> Command {
+    let mut command = place.program("rig");
+    command.arg("offer").arg(place.socket()).args([&owner.to_string(), DEADLINE]).args(USER);
+    command
 }
 
-/// A folder that every user can look into, with the programs in it.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("nightlatch-process-{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let place = Self(std::env::temp_dir().join(name));
-        fs::create_dir(&place.0).unwrap();
-        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o777)).unwrap();
-        for (program, name) in [(RIG, "rig"), (AUTHORIZED_KEYS, "authorized-keys"), (PAM, "pam")] {
-            // By another process: a file that this one has open for writing, in a thread that forks just
-            // then, cannot be executed (ETXTBSY).
-            assert!(Command::new("cp").arg(program).arg(place.0.join(name)).status().unwrap().success());
-        }
-        place
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("sock")
-    }
-
-    /// A listener that any user may connect to and that never accepts.
-    fn mute(&self) -> UnixListener {
-        let listener = UnixListener::bind(self.socket()).unwrap();
-        fs::set_permissions(self.socket(), fs::Permissions::from_mode(0o666)).unwrap();
-        listener
-    }
-
-    /// Answers every connection with this message until the process of the test ends.
-    fn serve(&self, reply: Message) {
-        let listener = self.mute();
-        thread::spawn(move || {
-            while let Ok((mut stream, _)) = listener.accept() {
-                let _ = read_frame(&mut stream);
-                let _ = write_frame(&mut stream, &reply);
-            }
-        });
-    }
-
-    /// A program of this place without root's rights and without an environment.
-    fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.0.join(name));
-        command.env_clear().current_dir("/").stdin(Stdio::null());
-        if own_uid() == 0 {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command
-    }
-
-    fn offer(&self, owner: u32) -> Command {
-        let mut command = self.program("rig");
-        command.arg("offer").arg(self.socket()).args([&owner.to_string(), DEADLINE]).args(USER);
-        command
-    }
-
-    fn account(&self, owner: u32, deadline: &str, wait: &str) -> Command {
-        let mut command = self.program("rig");
-        command.arg("account").arg(self.socket()).args([&owner.to_string(), deadline, wait]);
-        command.envs([("PAM_TYPE", "account"), ("PAM_USER", "ann@contoso.com"), ("PAM_SERVICE", "sshd")]);
-        command
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn account(place: &Place, owner: u32, deadline: &str, wait: &str) -> Command {
+    let mut command = place.program("rig");
+    command.arg("account").arg(place.socket()).args([&owner.to_string(), deadline, wait]);
+    command.envs([("PAM_TYPE", "account"), ("PAM_USER", "ann@contoso.com"), ("PAM_SERVICE", "sshd")]);
+    command
 }
 
 struct Kept(Child);
@@ -114,10 +46,6 @@ impl Drop for Kept {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
 }
 
 /// Runs until one run was as short as the product promises; each run must end by the timer, silent.
@@ -138,34 +66,11 @@ fn ends_by_its_timer(mut make: impl FnMut() -> Command) {
     panic!("no run of {TRIES} ended within {LIVES_AT_MOST:?}; the shortest took {shortest:?}");
 }
 
-/// Connects and hangs up until a connect blocks, and stays blocked in it while `during` runs.
-fn with_full_backlog(listener: UnixListener, path: &Path, during: impl FnOnce()) {
-    let queue: u32 = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
-    let count = Arc::new(AtomicU32::new(0));
-    let (counter, socket) = (Arc::clone(&count), path.to_owned());
-    let filler = thread::spawn(move || {
-        while UnixStream::connect(&socket).is_ok() {
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    // The kernel lets one more in than the backlog says.
-    while count.load(Ordering::SeqCst) <= queue {
-        assert!(!filler.is_finished(), "connecting failed after {count:?}");
-        thread::yield_now();
-    }
-    let before = count.load(Ordering::SeqCst);
-    during();
-    assert_eq!(count.load(Ordering::SeqCst), before, "the backlog was not full");
-    assert!(!filler.is_finished());
-    drop(listener); // ends the filler's connect
-    filler.join().unwrap();
-}
-
 #[test]
 fn the_hook_prints_the_line_and_a_newline() {
     let place = Place::new();
     place.serve(Message::Line(LINE.trim_end().to_owned()));
-    let output = place.offer(own_uid()).output().unwrap();
+    let output = offer(&place, own_uid()).output().unwrap();
     assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(0), LINE, ""));
 }
 
@@ -173,7 +78,7 @@ fn the_hook_prints_the_line_and_a_newline() {
 fn the_hook_is_silent_and_well_when_nobody_is_admitted() {
     let place = Place::new();
     place.serve(Message::None);
-    let output = place.offer(own_uid()).output().unwrap();
+    let output = offer(&place, own_uid()).output().unwrap();
     assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(0), "", ""));
 }
 
@@ -181,7 +86,7 @@ fn the_hook_is_silent_and_well_when_nobody_is_admitted() {
 fn the_hook_ends_by_its_timer_when_the_daemon_is_mute() {
     let place = Place::new();
     let _listener = place.mute();
-    ends_by_its_timer(|| place.offer(own_uid()));
+    ends_by_its_timer(|| offer(&place, own_uid()));
 }
 
 /// A stopped daemon whose backlog strangers have filled: connect itself blocks, without any timeout.
@@ -189,7 +94,7 @@ fn the_hook_ends_by_its_timer_when_the_daemon_is_mute() {
 fn the_hook_ends_by_its_timer_when_connect_blocks_on_a_full_backlog() {
     let place = Place::new();
     let listener = place.mute();
-    with_full_backlog(listener, &place.socket(), || ends_by_its_timer(|| place.offer(own_uid())));
+    with_full_backlog(listener, &place.socket(), || ends_by_its_timer(|| offer(&place, own_uid())));
 }
 
 #[test]
@@ -197,7 +102,7 @@ fn the_timer_works_although_the_caller_ignored_its_signal() {
     let place = Place::new();
     let _listener = place.mute();
     ends_by_its_timer(|| {
-        let inner = place.offer(own_uid());
+        let inner = offer(&place, own_uid());
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "trap '' ALRM; exec \"$0\" \"$@\""]);
         shell.arg(inner.get_program()).args(inner.get_args());
@@ -219,16 +124,16 @@ fn a_fake_server_not_bound_by_uid_0_is_refused() {
     assert_eq!(ready, "ready\n");
     let server_uid = if own_uid() == 0 { NOBODY } else { own_uid() };
 
-    let refused = place.offer(0).output().unwrap();
+    let refused = offer(&place, 0).output().unwrap();
     assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(1), ""));
-    let no = place.account(0, "10000", "9000").output().unwrap();
+    let no = account(&place, 0, "10000", "9000").output().unwrap();
     assert_eq!(no.status.code(), Some(1));
     assert!(text(&no.stdout).starts_with("nightlatch: login cannot be decided now"), "{no:?}");
 
     // The twin: the same server, expected to be who it is, is believed.
-    let printed = place.offer(server_uid).output().unwrap();
+    let printed = offer(&place, server_uid).output().unwrap();
     assert_eq!((printed.status.code(), text(&printed.stdout)), (Some(0), LINE));
-    let yes = place.account(server_uid, "10000", "9000").output().unwrap();
+    let yes = account(&place, server_uid, "10000", "9000").output().unwrap();
     assert_eq!((yes.status.code(), text(&yes.stdout)), (Some(0), ""));
 }
 
@@ -237,7 +142,7 @@ fn a_fake_server_not_bound_by_uid_0_is_refused() {
 fn the_hook_does_not_run_with_root_s_rights() {
     let place = Place::new();
     place.serve(Message::Line(LINE.trim_end().to_owned()));
-    let inner = place.offer(own_uid());
+    let inner = offer(&place, own_uid());
     let with = |arguments: &[&str]| -> Output {
         let mut command = Command::new("setpriv");
         command.env_clear().env("PATH", "/usr/bin:/bin").args(arguments);
@@ -282,10 +187,13 @@ fn the_real_hook_passes_over_local_names_and_refuses_what_sshd_never_says() {
 #[test]
 fn the_real_pam_program_says_no_to_every_other_phase() {
     let place = Place::new();
-    for kind in ["open_session", "password", ""] {
+    for kind in ["setcred", "password", ""] {
         let output = place.program("pam").env("PAM_TYPE", kind).env("PAM_USER", "a@b").output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{kind}");
-        assert_eq!(text(&output.stdout), "nightlatch: only for the account and auth phases of PAM\n");
+        assert_eq!(
+            text(&output.stdout),
+            "nightlatch: only for the account, auth and session phases of PAM\n"
+        );
     }
 }
 
@@ -301,14 +209,14 @@ fn pam_ends_with_0_on_a_permit_only() {
     ] {
         let place = Place::new();
         place.serve(reply);
-        let output = place.account(own_uid(), "10000", "9000").output().unwrap();
+        let output = account(&place, own_uid(), "10000", "9000").output().unwrap();
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(code), shown));
     }
     // The auth phase shows its text and fails, also when the server would say yes.
     for reply in [Message::Text("expired".to_owned()), Message::Permit { until: 1, admin: true }] {
         let place = Place::new();
         place.serve(reply);
-        let output = place.account(own_uid(), "10000", "9000").env("PAM_TYPE", "auth").output().unwrap();
+        let output = account(&place, own_uid(), "10000", "9000").env("PAM_TYPE", "auth").output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stdout).starts_with("nightlatch: "), "{output:?}");
     }
@@ -319,9 +227,9 @@ fn pam_says_why_when_connect_blocks_and_no_yes_comes_from_its_timer() {
     let place = Place::new();
     let listener = place.mute();
     with_full_backlog(listener, &place.socket(), || {
-        let told = place.account(own_uid(), "60000", "200").output().unwrap();
+        let told = account(&place, own_uid(), "60000", "200").output().unwrap();
         assert_eq!(told.status.code(), Some(1));
         assert!(text(&told.stdout).starts_with("nightlatch: login cannot be decided now"), "{told:?}");
-        ends_by_its_timer(|| place.account(own_uid(), DEADLINE, "60000"));
+        ends_by_its_timer(|| account(&place, own_uid(), DEADLINE, "60000"));
     });
 }
