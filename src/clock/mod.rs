@@ -10,6 +10,10 @@ use std::time::Duration;
 use nightlatch_model::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
+mod mark;
+
+pub use mark::{CLOCK_SLACK_S, Mark};
+
 /// Where time comes from.
 #[derive(Clone, Debug)]
 pub enum Clock {

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use nightlatch_model::Timestamp;
 use reqwest::Url;
 use thiserror::Error;
 
@@ -127,6 +128,25 @@ enum Reach {
 pub struct Http {
     client: reqwest::Client,
     reach: Reach,
+    /// Who is told what time the other side has.
+    witness: Option<Witness>,
+}
+
+/// Hears the `Date` of answers whose TLS certificate was verified.
+#[derive(Clone)]
+pub struct Witness(std::sync::Arc<dyn Fn(&str, Timestamp) + Send + Sync>);
+
+impl Witness {
+    /// Tells `hear` the host and the time of each answer.
+    pub fn new(hear: impl Fn(&str, Timestamp) + Send + Sync + 'static) -> Self {
+        Self(std::sync::Arc::new(hear))
+    }
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Witness")
+    }
 }
 
 impl Http {
@@ -153,7 +173,13 @@ impl Http {
 
     fn build(builder: reqwest::ClientBuilder, reach: Reach) -> Result<Self, HttpError> {
         let client = builder.build().map_err(|e| HttpError::Build(chain(&e)))?;
-        Ok(Self { client, reach })
+        Ok(Self { client, reach, witness: None })
+    }
+
+    /// The same client, whose answers' dates are heard. Plain http proves nobody's time and is not.
+    #[must_use]
+    pub fn witnessed(self, witness: Witness) -> Self {
+        Self { witness: (self.reach == Reach::Internet).then_some(witness), ..self }
     }
 
     fn check(&self, text: &str) -> Result<Url, HttpError> {
@@ -187,9 +213,15 @@ impl Http {
             let response = call.send().await.map_err(|e| failure(&host, &e))?;
             read(response, &host).await
         };
-        tokio::time::timeout(request.within, work)
+        let answer = tokio::time::timeout(request.within, work)
             .await
-            .unwrap_or(Err(HttpError::TimedOut { host: host.clone() }))
+            .unwrap_or(Err(HttpError::TimedOut { host: host.clone() }));
+        if let (Some(Witness(hear)), Ok(reply)) = (&self.witness, &answer)
+            && let Some(date) = reply.date()
+        {
+            hear(&host, date);
+        }
+        answer
     }
 }
 

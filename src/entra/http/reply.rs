@@ -112,10 +112,16 @@ impl Reply {
             text.parse().unwrap_or(u64::MAX)
         } else {
             let until = http_date(text)?;
-            let from = self.header("date").and_then(http_date).unwrap_or(now);
+            let from = self.date().unwrap_or(now);
             u64::try_from(until.since(from)).unwrap_or(0)
         };
         Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+    }
+
+    /// The `Date` of the answer.
+    #[must_use]
+    pub fn date(&self) -> Option<Timestamp> {
+        self.header("date").and_then(http_date)
     }
 
     /// The smallest number in any `x-ms-ratelimit-remaining-*` header (ARM, "Understand how Azure
