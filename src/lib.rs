@@ -18,6 +18,7 @@ pub mod attach;
 pub mod broker;
 pub mod capture;
 pub mod login;
+pub mod sessions;
 // -- composition --
 pub mod agent;
 pub mod cli;

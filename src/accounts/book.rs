@@ -56,10 +56,15 @@ pub struct Bound {
     /// A definite no came after it: locked whatever the end.
     #[serde(default)]
     pub locked: bool,
+    /// When the credential of the last yes began; a book of an older release does not say it.
+    #[serde(default)]
+    pub credential_begins: Option<Timestamp>,
 }
 
 impl Bound {
-    fn open_until(&self) -> Option<Timestamp> {
+    /// Until when the account is unlocked, unless a no came after the yes.
+    #[must_use]
+    pub fn open_until(&self) -> Option<Timestamp> {
         self.unlocked_until.filter(|_| !self.locked)
     }
 }
@@ -136,7 +141,7 @@ impl Accounts {
         self.people.values().find(|person| person.uid == uid)
     }
 
-    /// Lets a person in: binds the uid durably at the first time, unlocks the account, and
+    /// Lets a person in on a credential that began at `begins`: binds the uid durably at the first time, unlocks the account, and
     /// renames the snapshot into place. Only after this may the yes leave the daemon.
     ///
     /// # Errors
@@ -147,6 +152,7 @@ impl Accounts {
         name: &LoginName,
         admin: bool,
         until: Timestamp,
+        begins: Timestamp,
     ) -> Result<(), AccountError> {
         let uid = self.people.get(&oid).map_or_else(|| self.uid_for(name), |person| person.uid);
         let before = self.people.get(&oid).cloned();
@@ -161,6 +167,7 @@ impl Accounts {
             admin,
             unlocked_until: Some(until),
             locked: false,
+            credential_begins: Some(begins),
         };
         if before.as_ref() == Some(&person) {
             return Ok(());
@@ -281,7 +288,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let alice = LoginName::parse("alice@contoso.com").unwrap();
         let mut accounts = open(&folder, UidOverrides::default());
-        accounts.unlock(oid(1), &alice, true, Timestamp(100)).unwrap();
+        accounts.unlock(oid(1), &alice, true, Timestamp(100), Timestamp(1)).unwrap();
         assert!(snapshot(&folder).accounts[0].admin);
         assert!(accounts.lock(oid(1)).unwrap());
         assert!(!accounts.lock(oid(1)).unwrap());
@@ -299,7 +306,7 @@ mod tests {
         let old = LoginName::parse("alice@contoso.com").unwrap();
         let new = LoginName::parse("alice.smith@contoso.com").unwrap();
         let mut accounts = open(&folder, UidOverrides::default());
-        accounts.unlock(oid(1), &old, false, Timestamp(100)).unwrap();
+        accounts.unlock(oid(1), &old, false, Timestamp(100), Timestamp(1)).unwrap();
         let uid = accounts.uid_for(&old);
         accounts.rename(oid(1), &new).unwrap();
         assert_eq!(accounts.uid_for(&new), uid);

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use nightlatch_model::LoginName;
+use nightlatch_model::{LoginName, Timestamp};
+use nightlatch_wire::session::{Origin, Row, State};
 use tonic::{Request, Response, Status};
 
 use super::gate::Gate;
+use super::sessions_admin::{Ends, RevokeError, Revoked, SessionsDesk};
 use crate::telemetry::{Outcome, Record};
 
 /// The generated protocol.
@@ -16,10 +18,17 @@ pub mod v1 {
 
 use v1::admin_server::Admin;
 use v1::explain_request::Question;
-use v1::{ExplainReply, ExplainRequest, StatusReply, StatusRequest, StatusRow, Step};
+use v1::revoke_request::Target;
+use v1::{
+    ExplainReply, ExplainRequest, ObservedReply, ObservedRequest, ObservedRow, RevokeReply, RevokeRequest,
+    Session, SessionsReply, SessionsRequest, StatusReply, StatusRequest, StatusRow, Step,
+};
 
 /// The largest message on the admin socket, in bytes.
 pub const MAX_ADMIN_MESSAGE_BYTES: usize = 256 * 1024;
+
+/// The most rows of one report; the most frequent refusals come first.
+const MAX_OBSERVED_ROWS: usize = 400;
 
 /// Tells what `status` shows; the agent fills in the rows.
 pub type StatusSource = Box<dyn Fn() -> Vec<StatusRow> + Send + Sync>;
@@ -28,13 +37,14 @@ pub type StatusSource = Box<dyn Fn() -> Vec<StatusRow> + Send + Sync>;
 pub struct AdminService {
     gate: Arc<Gate>,
     status: StatusSource,
+    desk: SessionsDesk,
 }
 
 impl AdminService {
     /// Answers from this gate.
     #[must_use]
-    pub fn new(gate: Arc<Gate>, status: StatusSource) -> Self {
-        Self { gate, status }
+    pub(super) fn new(desk: SessionsDesk, status: StatusSource) -> Self {
+        Self { gate: Arc::clone(&desk.gate), status, desk }
     }
 
     /// The newest decision about a name; after a refused certificate clients offer the bare key,
@@ -81,10 +91,96 @@ fn reply(record: Record) -> ExplainReply {
     }
 }
 
+/// The most sessions in one reply: they fit into [`MAX_ADMIN_MESSAGE_BYTES`] at their largest.
+const MAX_SESSIONS_IN_REPLY: usize = 100;
+
+fn session(row: Row) -> Session {
+    let origin = match row.origin {
+        Origin::Login => "login",
+        Origin::Adopted => "adopted",
+        Origin::BreakGlass => "break-glass",
+    };
+    let state = match row.state {
+        State::Open => "open",
+        State::Ending => "ending",
+        State::Ended => "ended",
+    };
+    Session {
+        id: row.id,
+        user: row.user,
+        uid: row.uid,
+        oid: row.oid,
+        origin: origin.into(),
+        state: state.into(),
+        rhost: row.rhost,
+        ttys: row.ttys,
+        started: row.started,
+        until: row.until,
+        admin: row.admin,
+        degraded: row.degraded,
+        ended: row.ended,
+        reason: row.reason,
+        escaped: row.escaped,
+        correlation: row.correlation,
+        certificate: row.certificate,
+        audit_session: row.audit_session,
+        monitor_pid: row.monitor.pid,
+    }
+}
+
+fn not_revoked(cause: RevokeError) -> Status {
+    match cause {
+        RevokeError::Control(cause) => Status::unavailable(cause.to_string()),
+        cause @ (RevokeError::NoSession(_) | RevokeError::NoPerson(_)) => {
+            Status::not_found(cause.to_string())
+        }
+        cause @ RevokeError::BreakGlass(_) => Status::failed_precondition(cause.to_string()),
+    }
+}
+
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         Ok(Response::new(StatusReply { rows: (self.status)() }))
+    }
+
+    async fn sessions(&self, request: Request<SessionsRequest>) -> Result<Response<SessionsReply>, Status> {
+        let SessionsRequest { ended, after } = request.into_inner();
+        let rows = self.desk.list(ended).await.map_err(|cause| Status::unavailable(cause.to_string()))?;
+        let mut rows = rows.into_iter().filter(|row| row.id > after);
+        let sessions = rows.by_ref().take(MAX_SESSIONS_IN_REPLY).map(session).collect();
+        Ok(Response::new(SessionsReply { sessions, more: rows.next().is_some() }))
+    }
+
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeReply>, Status> {
+        let RevokeRequest { target, dry_run } = request.into_inner();
+        let what = match target {
+            Some(Target::User(user)) => Revoked::User(user),
+            Some(Target::Session(id)) => Revoked::Session(id),
+            Some(Target::All(true)) => Revoked::All,
+            Some(Target::All(false)) | None => {
+                return Err(Status::invalid_argument("say whom: a user, a session or all"));
+            }
+        };
+        let Ends { rows, people } = self.desk.revoke(&what, dry_run).await.map_err(not_revoked)?;
+        let sessions = rows.into_iter().take(MAX_SESSIONS_IN_REPLY).map(session).collect();
+        Ok(Response::new(RevokeReply { sessions, people }))
+    }
+
+    async fn observed(&self, request: Request<ObservedRequest>) -> Result<Response<ObservedReply>, Status> {
+        let (ring, since) = (self.gate.observations.clone(), Timestamp(request.into_inner().since));
+        let report = tokio::task::spawn_blocking(move || ring.report(since)).await;
+        let report = report.map_err(|_| Status::internal("the observed logins cannot be read"))?;
+        let rows = report.into_iter().take(MAX_OBSERVED_ROWS).map(|row| ObservedRow {
+            user: row.newest.user,
+            verdict: row.newest.verdict,
+            reason: row.newest.reason,
+            logins: row.logins,
+            last: row.newest.at.0,
+            hint: row.newest.hint,
+            proof: row.newest.proof,
+        });
+        Ok(Response::new(ObservedReply { rows: rows.collect() }))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {

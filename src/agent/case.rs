@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use nightlatch_model::{Answer, ObjectId, Reason, Timestamp};
-use nightlatch_policy::{Judgement, Outcome as RuleOutcome, Step, Verdict};
+use nightlatch_policy::{Judgement, Outcome as RuleOutcome, Permit, Step, Verdict};
 use nightlatch_wire::{Account, Message};
 
 use crate::login::clean;
@@ -54,6 +54,7 @@ impl Case {
             rhost: self.rhost,
             until: None,
             admin: false,
+            degraded: false,
         }
     }
 
@@ -93,13 +94,13 @@ impl Case {
         steps: Arc<[Step]>,
         judgement: &Judgement,
         oid: ObjectId,
-        until: Timestamp,
-        admin: bool,
+        permit: &Permit,
     ) -> Decided {
         let mut record = self.record(steps, &judgement.steps, Some(oid));
         record.outcome = Outcome::Permit;
-        (record.until, record.admin) = (Some(until), admin);
-        Decided { answer: Message::Permit { until: until.0, admin }, record }
+        (record.until, record.admin) = (Some(permit.until()), permit.admin());
+        record.degraded = permit.degraded();
+        Decided { answer: Message::Permit { until: permit.until().0, admin: permit.admin() }, record }
     }
 }
 

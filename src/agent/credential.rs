@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nightlatch_model::{LoginName, ObjectId, TenantId, Timestamp};
 use nightlatch_policy::Step;
 
+use crate::accounts::Bound;
 use crate::login::{Admitted, LastCall};
 
 /// What stands behind a question: proven at login, remembered for sudo.
@@ -16,6 +17,8 @@ pub(super) struct Credential {
     pub(super) tenant: Option<TenantId>,
     /// Who holds it.
     pub(super) identity: Option<(TenantId, ObjectId)>,
+    /// Its beginning, where it is known.
+    pub(super) begins: Option<Timestamp>,
     /// Its end.
     pub(super) ends: Option<Timestamp>,
     /// The uid that sshd or the audit system holds.
@@ -41,9 +44,23 @@ impl Credential {
             admitted: true,
             tenant: Some(admitted.tid),
             identity: admitted.oid.map(|oid| (admitted.tid, oid)),
+            begins: Some(admitted.begins),
             ends: Some(admitted.ends),
             held: Some(held),
             steps,
+        }
+    }
+
+    /// The credential with which a person was let in the last time.
+    pub(super) fn of_account(person: &Bound) -> Self {
+        Self {
+            admitted: true,
+            tenant: Some(person.tid),
+            identity: Some((person.tid, person.oid)),
+            begins: person.credential_begins,
+            ends: person.unlocked_until,
+            held: Some(person.uid),
+            steps: Arc::default(),
         }
     }
 }

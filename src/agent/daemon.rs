@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_model::Reason;
 use nix::unistd::User;
 use thiserror::Error;
 use tokio::net::UnixListener;
@@ -12,21 +13,23 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
-use super::admin::v1::StatusRow;
 use super::admin::v1::admin_server::AdminServer;
 use super::admin::{AdminService, MAX_ADMIN_MESSAGE_BYTES};
-use super::gate::{Gate, LocalFacts};
+use super::gate::{Books, Gate, LocalFacts, Outside};
 use super::refresh::{LocalFiles, restore_keys, watch_files};
+use super::rejudge::{Pulse, Rejudger};
 use super::roles;
 use super::servers::{Door, serve};
+use super::sessions_admin::SessionsDesk;
 use super::settings::{Settings, SettingsError};
-use super::{azure_facts, broker, ca_keys};
-use crate::accounts::{AccountError, Accounts};
+use super::{azure_facts, broker, ca_keys, high_water, status};
+use crate::accounts::{AccountError, Accounts, GraceLedger, Withdrawn};
 use crate::clock::Clock;
 use crate::config::{ConfigError, load};
+use crate::sessions::Control;
 use crate::store::{StoreError, check_folder};
 use crate::sys::{ListenerError, Peer};
-use crate::telemetry::{Recorder, ServiceTimes};
+use crate::telemetry::{Observations, Recorder, ServiceTimes};
 
 /// The user that runs the hook.
 const HOOK_USER: &str = "nightlatch-hook";
@@ -120,6 +123,7 @@ async fn start(
     let _reload = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
         .map_err(|cause| DaemonError::Os("watch for signals", cause))?;
     let clock = Clock::System;
+    let time = high_water::restore(&paths.state, clock.clone());
     check_folder(&paths.state)?;
     let loaded = load(&paths.config, &paths.drop_ins)?;
     let machine = azure_facts::find_out(&loaded.config).await;
@@ -138,25 +142,43 @@ async fn start(
         paths.state.join("accounts.json"),
         paths.snapshot.clone(),
     )?;
-    let roles = roles::connect(&settings, &clock, &paths.state).map_err(DaemonError::Roles)?;
-    let people = roles::people(&settings, &clock).map_err(DaemonError::Roles)?;
+    let books = Books {
+        accounts,
+        grace: GraceLedger::open(paths.state.join("grace.json"))?,
+        withdrawn: Withdrawn::open(paths.state.join("withdrawn.json"))?,
+    };
+    let control = Control::default();
+    let outside = Outside {
+        roles: roles::shared(roles::connect(&settings, &time, &paths.state).map_err(DaemonError::Roles)?),
+        people: roles::people(&settings, &time).map_err(DaemonError::Roles)?,
+        sessions: Arc::new(control.clone()),
+    };
     let recorder = Recorder::start(paths.state.join("decisions.jsonl"), clock.clone())
         .map_err(|cause| DaemonError::Os("start the recorder", cause))?;
-    let gate = Gate::new(settings.gate(), clock, facts, accounts, roles::shared(roles), people, recorder);
+    let observations = Observations::at(paths.state.join("observed.jsonl"));
+    let gate = Gate::new(settings.gate(), time.clone(), facts, books, outside, recorder, observations);
     let gate = Arc::new(gate.in_background(tokio::runtime::Handle::current()));
 
+    let pulse = Arc::new(Pulse::default());
+    let rejudger = Rejudger::new(Arc::clone(&gate), control.clone(), &settings, Arc::clone(&pulse));
+    tokio::spawn(rejudger.run());
+    tokio::spawn(high_water::keep(time, paths.state.clone()));
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
     let hook = listeners.remove("hook").ok_or(ListenerError::None)?;
-    let times = DoorTimes::default();
+    let times = status::DoorTimes::default();
     serve_hook(hook, hook_uid, Arc::clone(&gate), Arc::clone(&times.hook))?;
     let account = listeners.remove("account").ok_or(ListenerError::None)?;
     tokio::spawn(serve(Door::Account, adopt(account)?, 0, Arc::clone(&gate), Arc::clone(&times.account)));
     let doors = broker::Doors { grpc: listeners.remove("broker"), http: listeners.remove("imds") };
-    let broker = broker::start(&settings, &paths.state, gate.clock(), doors);
+    let heard = Arc::clone(&gate);
+    let withdrawn = move |oid| heard.withdraw(oid, Reason::SignInWithdrawn);
+    let broker = broker::start(&settings, &paths.state, gate.clock(), doors, withdrawn);
     if let Some(listener) = listeners.remove("admin") {
-        let status = status_rows(&settings, Arc::clone(&gate), times, broker.health.clone());
-        tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(Arc::clone(&gate), status)));
+        let parts = status::Parts { times, broker: broker.health.clone(), pulse };
+        let status = status::source(&settings, Arc::clone(&gate), parts);
+        let desk = SessionsDesk { gate: Arc::clone(&gate), control };
+        tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(desk, status)));
     }
     info!(
         "ready: tenant {}, {:?}, roles from {:?}, scopes {:?}",
@@ -234,46 +256,6 @@ async fn serve_admin(listener: UnixListener, service: AdminService) {
     if let Err(cause) = served {
         error!("the admin socket is no longer served: {cause}");
     }
-}
-
-/// How long the answers on each socket take.
-#[derive(Default)]
-struct DoorTimes {
-    hook: Arc<ServiceTimes>,
-    account: Arc<ServiceTimes>,
-}
-
-fn status_rows(
-    settings: &Settings,
-    gate: Arc<Gate>,
-    times: DoorTimes,
-    health: broker::Health,
-) -> super::admin::StatusSource {
-    let settings = settings.clone();
-    Box::new(move || {
-        let row = |part: &str, state: &str, detail: String| StatusRow {
-            part: part.into(),
-            state: state.into(),
-            detail,
-        };
-        let now = gate.clock().now();
-        let keys = gate.with_facts(|facts| facts.trust.kept());
-        let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
-        let trust = if keys.is_empty() { "down" } else { "ok" };
-        let took =
-            |times: &ServiceTimes| times.last().map_or_else(|| "none yet".to_owned(), |t| t.to_string());
-        let mut rows = vec![
-            row("mode", "ok", format!("{:?}", settings.mode).to_lowercase()),
-            row("tenant", "ok", settings.tenant.to_string()),
-            row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
-            row("certificate authorities", trust, format!("{} keys, oldest seen {oldest} s ago", keys.len())),
-            row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
-            row("hook answers", "ok", took(&times.hook)),
-            row("account answers", "ok", took(&times.account)),
-        ];
-        rows.extend(health.rows());
-        rows
-    })
 }
 
 async fn kick_watchdog() {

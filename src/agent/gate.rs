@@ -1,7 +1,8 @@
-//! The two questions: may this certificate be offered (hook), may this person enter (account)?
+//! What the questions share: the facts, the clock, the books of people, and whoever is asked outside.
 //!
-//! Here the pure rooms meet the facts: the gate gathers, `login::admit` and `policy::judge`
-//! decide, the gate acts. A yes leaves only after the account is bound and unlocked on disk.
+//! Here the pure rooms meet the facts: the gate gathers, `login::admit` and `policy::decide` decide, the
+//! gate acts. The questions stand in files of their own: `offer.rs` (hook), `account.rs` (PAM account),
+//! `live.rs` (a session that lives), `explain.rs` and `observed.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,21 +11,23 @@ use std::time::Duration;
 
 use nightlatch_model::{LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{
-    Facts, Judgement, LoginRequest, RoleAnswer, Rules, Scope, Service, UidFact, UnknownCause, Verdict, judge,
+    BootId, Effect, Facts, Grace, GraceRule, LoginRequest, Moment, RoleAnswer, Rules, Ruling, Scope, Service,
+    UidFact, UnknownCause, decide,
 };
-use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID};
+use nightlatch_wire::session::Pending;
 use tokio::runtime::Handle;
-use tracing::error;
+use tracing::{error, warn};
 
-use crate::accounts::Accounts;
-use crate::clock::Clock;
+use crate::accounts::{Accounts, GraceLedger, Withdrawn};
+use crate::azure::Purpose;
+use crate::clock::{Clock, Mark};
 use crate::login::{
-    Admission, AdmitRules, IdentityMap, Known, Limiter, LocalNames, Monitors, Offered, Revocations,
-    TrustStore, Verified, admit, clean, correlation_id,
+    Admission, AdmitRules, IdentityMap, Known as AdmitFacts, Limiter, LocalNames, Monitors, Offered,
+    Revocations, TrustStore, Verified, admit, correlation_id,
 };
-use crate::telemetry::{Record, Recorder};
+use crate::sessions::Control;
+use crate::telemetry::{Observations, Recorder};
 
-use super::case::{Case, Decided};
 use super::credential::Credential;
 
 /// The longest wait for Azure whatever LoginGraceTime is: the PAM helper ends itself at 10 s.
@@ -38,26 +41,37 @@ const SOURCE_PER_SECOND: f64 = 50.0;
 
 /// A login takes a kept answer for as long as its source lets it be kept.
 pub(super) const MAX_AGE: Duration = Duration::MAX;
-/// `sudo` asks anew: a role that was taken away ends there at once.
-const MAX_AGE_SUDO: Duration = Duration::ZERO;
+/// `sudo` and a session that is judged again ask anew: a role that was taken away ends there at once.
+const MAX_AGE_ANEW: Duration = Duration::ZERO;
 
-const fn max_age(service: Service) -> Duration {
-    match service {
-        Service::Sudo => MAX_AGE_SUDO,
-        Service::Ssh | Service::Other => MAX_AGE,
-    }
+/// One question about a person's right.
+#[derive(Clone, Copy, Debug)]
+pub struct RoleAsk {
+    /// The person's tenant.
+    pub tenant: TenantId,
+    /// The person.
+    pub oid: ObjectId,
+    /// How long to wait; an answer that is late is UNKNOWN.
+    pub wait: Duration,
+    /// How old a kept answer may be.
+    pub max_age: Duration,
+    /// Whether a person waits at a prompt.
+    pub purpose: Purpose,
+}
+
+/// What is known about a person's right.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The answer.
+    pub answer: RoleAnswer,
+    /// How long ago it was given: a kept answer is no fresh yes.
+    pub age: Duration,
 }
 
 /// Whoever answers which right a person has.
 pub trait AskRoles: Send + Sync {
-    /// Asks within `wait`; an answer that is late is UNKNOWN. A kept answer may be `max_age` old.
-    fn ask<'a>(
-        &'a self,
-        tenant: TenantId,
-        oid: ObjectId,
-        wait: Duration,
-        max_age: Duration,
-    ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>>;
+    /// Asks, on these terms.
+    fn ask<'a>(&'a self, ask: RoleAsk) -> Pin<Box<dyn Future<Output = Known> + Send + 'a>>;
 }
 
 /// Whoever knows which object a login name belongs to, for certificates that do not say it.
@@ -65,6 +79,15 @@ pub trait FindPerson: Send + Sync {
     /// The object id; `None` when it cannot be found out.
     fn find<'a>(&'a self, name: &'a LoginName)
     -> Pin<Box<dyn Future<Output = Option<ObjectId>> + Send + 'a>>;
+}
+
+/// Whoever keeps the table of sessions.
+pub trait KeepSessions: Send + Sync {
+    /// Notes whose session the next one of a monitor will be; must be known before PAM gets its yes.
+    fn pending<'a>(
+        &'a self,
+        pending: Pending,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 }
 
 /// What the node knows by itself; the refresher replaces parts of it.
@@ -84,34 +107,94 @@ pub struct LocalFacts {
 pub struct GateSettings {
     /// For the hook's question.
     pub admit: AdmitRules,
-    /// For the account question.
+    /// For every decision.
     pub rules: Rules,
+    /// How long an old yes may stand in while Azure is silent.
+    pub grace: GraceRule,
     /// A quarter of LoginGraceTime, at most [`MAX_UPSTREAM_WAIT`].
     pub wait: Duration,
+    /// sshd's LoginGraceTime: how long a session may take to open after its yes.
+    pub login_grace: Duration,
     /// Where a missing role is best assigned.
     pub scope: Option<Scope>,
     /// Whether certificate-level reasons are shown by keyboard-interactive.
     pub interactive_reason: bool,
+    /// Decide nothing; judge what others let in.
+    pub observing: bool,
+}
+
+/// The time as the gate knows it.
+#[derive(Clone, Debug)]
+pub struct Time {
+    /// The node's clocks.
+    pub clock: Clock,
+    /// The latest time that somebody authenticated told.
+    pub mark: Mark,
+    /// This boot.
+    pub boot: BootId,
+}
+
+/// The books that survive a restart.
+pub struct Books {
+    /// Who was let in under which uid.
+    pub accounts: Accounts,
+    /// Who got a fresh yes.
+    pub grace: GraceLedger,
+    /// Whose access was withdrawn.
+    pub withdrawn: Withdrawn,
+}
+
+/// Whoever is asked outside the daemon.
+pub struct Outside {
+    /// About roles.
+    pub roles: Arc<dyn AskRoles>,
+    /// About object ids, where it is allowed.
+    pub people: Option<Arc<dyn FindPerson>>,
+    /// About sessions.
+    pub sessions: Arc<dyn KeepSessions>,
+}
+
+impl Known {
+    /// There is nobody to ask about.
+    pub(super) fn nobody() -> Self {
+        let cause = UnknownCause::Upstream("nobody to ask about".into());
+        Self { answer: RoleAnswer::Unknown(cause), age: Duration::ZERO }
+    }
+}
+
+impl KeepSessions for Control {
+    fn pending<'a>(
+        &'a self,
+        pending: Pending,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        Box::pin(async move {
+            let done = Self::pending(self, pending).await;
+            done.map_err(|cause| format!("{cause}: {:?}", std::error::Error::source(&cause)))
+        })
+    }
 }
 
 pub(super) struct Limits {
     pub(super) refused: Limiter<String>,
-    source: Limiter<String>,
+    pub(super) source: Limiter<String>,
 }
 
 /// The decider.
 pub struct Gate {
     pub(super) settings: GateSettings,
-    pub(super) clock: Clock,
+    pub(super) time: Time,
     facts: RwLock<LocalFacts>,
     verified: Verified,
     pub(super) monitors: Mutex<Monitors>,
-    accounts: Mutex<Accounts>,
+    pub(super) accounts: Mutex<Accounts>,
+    pub(super) grace: Mutex<GraceLedger>,
+    pub(super) withdrawn: Mutex<Withdrawn>,
     pub(super) limits: Mutex<Limits>,
-    pub(super) roles: Arc<dyn AskRoles>,
-    people: Option<Arc<dyn FindPerson>>,
+    pub(super) outside: Outside,
     pub(super) recorder: Recorder,
+    pub(super) observations: Observations,
     pub(super) background: Option<Handle>,
+    pub(super) wake: super::rejudge::Wake,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -124,12 +207,12 @@ impl Gate {
     #[must_use]
     pub fn new(
         settings: GateSettings,
-        clock: Clock,
+        time: Time,
         facts: LocalFacts,
-        accounts: Accounts,
-        roles: Arc<dyn AskRoles>,
-        people: Option<Arc<dyn FindPerson>>,
+        books: Books,
+        outside: Outside,
         recorder: Recorder,
+        observations: Observations,
     ) -> Self {
         let limits = Limits {
             refused: Limiter::new(RECORDED_REFUSALS, 1.0),
@@ -137,16 +220,19 @@ impl Gate {
         };
         Self {
             settings,
-            clock,
+            time,
             facts: RwLock::new(facts),
             verified: Verified::default(),
             monitors: Mutex::default(),
-            accounts: Mutex::new(accounts),
+            accounts: Mutex::new(books.accounts),
+            grace: Mutex::new(books.grace),
+            withdrawn: Mutex::new(books.withdrawn),
             limits: Mutex::new(limits),
-            roles,
-            people,
+            outside,
             recorder,
+            observations,
             background: None,
+            wake: super::rejudge::Wake::default(),
         }
     }
 
@@ -161,7 +247,7 @@ impl Gate {
     /// The clock that the gate judges by.
     #[must_use]
     pub const fn clock(&self) -> &Clock {
-        &self.clock
+        &self.time.clock
     }
 
     /// The records of decisions.
@@ -175,6 +261,13 @@ impl Gate {
         change(&mut self.facts.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Now: the clock, or the mark where the clock is behind it and so suspect.
+    pub(super) fn moment(&self) -> Moment {
+        let since_boot = self.time.clock.boot();
+        let (wall, suspect) = self.time.mark.judge_by(self.time.clock.now(), since_boot);
+        Moment { wall, boot: self.time.boot, since_boot, suspect }
+    }
+
     pub(super) fn new_correlation() -> String {
         let mut random = [0_u8; 8];
         // Without randomness the ids repeat; the decision stands all the same.
@@ -184,7 +277,7 @@ impl Gate {
 
     pub(super) fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
         let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
-        let known = Known {
+        let known = AdmitFacts {
             trust: &facts.trust,
             revoked: &facts.revoked,
             local: &facts.local,
@@ -194,98 +287,63 @@ impl Gate {
         admit(offered, &self.settings.admit, known, now)
     }
 
-    /// The account question: the decision. Records it.
-    pub async fn account(&self, account: &Account) -> Message {
-        let decided = self.decide(account).await;
-        self.recorder.record(decided.record);
-        decided.answer
+    /// The object id that the administrator's table gives a name.
+    pub(super) fn mapped(&self, name: &LoginName) -> Option<ObjectId> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).map.get(name)
     }
 
-    async fn decide(&self, account: &Account) -> Decided {
-        let boot = self.clock.boot();
-        let service = Service::from_pam(&account.service);
-        let found = lock(&self.monitors).find(&account.parents, boot).map(|(key, row)| (key, row.clone()));
-        let (monitor, row) = found.unzip();
-        let correlation = row.as_ref().map_or_else(Self::new_correlation, |row| row.correlation.clone());
-        let case = Case::new(account, correlation, self.clock.now());
-        let Ok(name) = LoginName::parse(&account.user) else {
-            return case.refuse(Reason::NameNotAllowed, Arc::default());
-        };
-        if !lock(&self.limits).source.take(account.rhost.clone(), boot) {
-            return case.refuse(Reason::RateLimited, Arc::default());
-        }
-        let mut credential = match service {
-            Service::Sudo => self.sudo_credential(&name, account.loginuid),
-            Service::Ssh | Service::Other => Credential::of_login(row.as_ref(), &name),
-        };
-        self.identify(&name, &mut credential).await;
-        let roles = match credential.identity {
-            Some((tid, oid)) => self.roles.ask(tid, oid, self.settings.wait, max_age(service)).await,
-            None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
-        };
-        if let (Some(monitor), true, Service::Ssh) = (monitor, credential.admitted, service) {
-            // What was judged makes room for others.
-            lock(&self.monitors).settle(monitor);
-        }
-        let now = self.clock.now();
-        let steps = credential.steps.clone();
-        let judgement = self.judge(service, &name, &credential, roles, now);
-        match &judgement.verdict {
-            Verdict::Permit(permit) => {
-                let Some((_, oid)) = credential.identity else { return case.refuse(Reason::Internal, steps) };
-                let (until, admin) = (permit.until(), permit.admin());
-                // For sudo the account is open already; only the group may change.
-                let unlocked = lock(&self.accounts).unlock(oid, &name, admin, until);
-                if let Err(cause) = unlocked {
-                    error!(
-                        "{} refused although permitted: {cause}: {:?}",
-                        name,
-                        std::error::Error::source(&cause)
-                    );
-                    return case.refuse(Reason::Internal, steps);
-                }
-                case.permit(steps, &judgement, oid, until, admin)
-            }
-            Verdict::Denial(denial) => {
-                if let Some((_, oid)) = credential.identity {
-                    self.take_back(oid, &name, denial.reason());
-                }
-                case.deny(steps, &judgement, credential.identity.map(|(_, oid)| oid))
-            }
+    /// The terms of a question about a person: `sudo`, a session that lives, and everybody while the clock
+    /// is suspect are asked anew.
+    pub(super) fn role_ask(&self, (tenant, oid): (TenantId, ObjectId), service: Service) -> RoleAsk {
+        let anew = self.moment().suspect || matches!(service, Service::Sudo | Service::Live);
+        let max_age = if anew { MAX_AGE_ANEW } else { MAX_AGE };
+        let purpose = if service == Service::Live { Purpose::Refresh } else { Purpose::NewLogin };
+        RoleAsk { tenant, oid, wait: self.settings.wait, max_age, purpose }
+    }
+
+    /// The right of whoever stands behind a credential.
+    pub(super) async fn roles_of(&self, credential: &Credential, service: Service) -> Known {
+        match credential.identity {
+            Some(who) => self.outside.roles.ask(self.role_ask(who, service)).await,
+            None => Known::nobody(),
         }
     }
 
     /// Finds out who holds a certificate that does not say it, where an administrator allowed to ask.
-    async fn identify(&self, name: &LoginName, credential: &mut Credential) {
+    pub(super) async fn identify(&self, name: &LoginName, credential: &mut Credential) {
         if !credential.admitted || credential.identity.is_some() {
             return;
         }
-        if let (Some(tid), Some(people)) = (credential.tenant, &self.people) {
+        if let (Some(tid), Some(people)) = (credential.tenant, &self.outside.people) {
             let found = tokio::time::timeout(self.settings.wait, people.find(name)).await;
             credential.identity = found.ok().flatten().map(|oid| (tid, oid));
         }
     }
 
-    fn judge(
+    /// Decides, and changes nothing.
+    pub(super) fn rule(
         &self,
         service: Service,
         name: &LoginName,
         credential: &Credential,
         roles: RoleAnswer,
-        now: Timestamp,
-    ) -> Judgement {
-        let uid = self.uid_fact(name, credential);
+        now: Moment,
+    ) -> Ruling {
         let facts = Facts {
             admitted: credential.admitted,
             tenant: credential.identity.map(|(tid, _)| tid).or(credential.tenant),
             identity: credential.identity,
             guest: None,
             credential_end: credential.ends,
-            uid,
+            uid: self.uid_fact(name, credential),
             roles,
+            grace: Grace::default(),
+            last: None,
             scope: self.settings.scope.clone(),
         };
-        judge(&LoginRequest { service, name: name.clone() }, &facts, &self.settings.rules, now)
+        let request = LoginRequest { service, name: name.clone() };
+        let last = credential.identity.and_then(|(_, oid)| lock(&self.grace).last(oid).cloned());
+        decide(last.as_ref(), &request, &facts, &self.settings.rules, self.settings.grace, now)
     }
 
     fn uid_fact(&self, name: &LoginName, credential: &Credential) -> UidFact {
@@ -300,135 +358,35 @@ impl Gate {
         }
     }
 
-    /// Who runs sudo: somebody who was let in, on the credential of that time. A person who was locked
-    /// out meanwhile is judged anew, so that the reason is the real one.
-    fn sudo_credential(&self, name: &LoginName, loginuid: u32) -> Credential {
-        let accounts = lock(&self.accounts);
-        let Some(person) = accounts.by_name(name) else { return Credential::default() };
-        // The audit uid tells from whose login this process descends, when it tells anything.
-        let held = if loginuid == NO_LOGINUID || !nightlatch_model::is_our_uid(loginuid) {
-            person.uid
-        } else {
-            loginuid
-        };
-        Credential {
-            admitted: true,
-            tenant: Some(person.tid),
-            identity: Some((person.tid, person.oid)),
-            ends: person.unlocked_until,
-            held: Some(held),
-            steps: Arc::default(),
-        }
+    /// Why the access behind a credential was withdrawn after it had begun, if it was.
+    pub(super) fn withdrawn(&self, credential: &Credential) -> Option<Reason> {
+        let begins = credential.begins.unwrap_or(Timestamp(i64::MIN));
+        credential.identity.and_then(|(_, oid)| lock(&self.withdrawn).covers(oid, begins))
     }
 
-    /// What a definite no changes at once; what could not be found out changes nothing.
-    fn take_back(&self, oid: ObjectId, name: &LoginName, reason: Reason) {
-        let mut accounts = lock(&self.accounts);
-        let changed = match reason {
-            Reason::Renamed => accounts.rename(oid, name).map(|()| true),
-            Reason::NoVmRole | Reason::DenyAssignment | Reason::PimNotActive | Reason::ConditionalRole => {
-                accounts.lock(oid)
-            }
-            Reason::NoAdminRole => accounts.demote(oid),
-            _ => Ok(false),
+    /// Makes durable what a decision changes for the grace of later ones; before its answer leaves. `age` is
+    /// how old the answer about the right was.
+    pub(super) fn settle_grace(&self, oid: ObjectId, effect: Effect, age: Duration) {
+        let mut ledger = lock(&self.grace);
+        let done = match effect {
+            Effect::Nothing => Ok(()),
+            Effect::Remember(mut yes) => ledger
+                .remember({
+                    yes.at.since_boot = yes.at.since_boot.saturating_sub(age);
+                    yes.at.wall = yes.at.wall.plus(-i64::try_from(age.as_secs()).unwrap_or(0));
+                    yes
+                })
+                .inspect_err(|cause| {
+                    // Forgetting it takes grace away and gives nobody any.
+                    warn!("a yes is not kept for times when Azure is silent: {cause}");
+                }),
+            Effect::Erase => ledger.erase(oid).map(drop),
         };
-        if let Err(cause) = changed {
+        if let Err(cause) = done {
             error!(
-                "the account of {name} could not be locked: {cause}: {:?}",
+                "what is kept for times when Azure is silent cannot be written: {cause}: {:?}",
                 std::error::Error::source(&cause)
             );
-        }
-    }
-
-    /// What the keyboard-interactive fallback may show: only what can be read from the
-    /// certificate itself, since whoever asks has proven nothing.
-    #[must_use]
-    pub fn auth_text(&self, auth: &Auth) -> String {
-        if !self.settings.interactive_reason {
-            return String::new();
-        }
-        let boot = self.clock.boot();
-        let monitors = lock(&self.monitors);
-        let Some((_, row)) = monitors.find(&auth.parents, boot) else { return String::new() };
-        match row.refused {
-            Some(
-                reason @ (Reason::CertExpired
-                | Reason::CertNotYetValid
-                | Reason::CaUnknown
-                | Reason::WrongPrincipal
-                | Reason::TenantMismatch),
-            ) => format!("{}\n{}\nref {}", reason.text(), reason.cure(), row.correlation),
-            _ => String::new(),
-        }
-    }
-
-    /// Judges without doing: nothing is bound, unlocked or locked.
-    pub async fn explain(&self, user: &str, certificate: Option<(&str, &str)>, service: &str) -> Record {
-        let now = self.clock.now();
-        let account = Account {
-            user: clean(user),
-            service: service.to_owned(),
-            rhost: String::new(),
-            tty: String::new(),
-            loginuid: NO_LOGINUID,
-            parents: vec![],
-        };
-        let case = Case::new(&account, Self::new_correlation(), now);
-        let Ok(name) = LoginName::parse(user) else {
-            return case.refuse(Reason::NameNotAllowed, Arc::default()).record;
-        };
-        let mut credential = match certificate {
-            Some((key_type, key)) => {
-                let admission = self.admission(Offered { user, key_type, key, key_len: key.len() }, now);
-                match admission.result {
-                    Err(reason) => return case.refuse(reason, admission.steps).record,
-                    Ok(admitted) => {
-                        let held = lock(&self.accounts).uid_for(&name);
-                        Credential::of_admitted(&admitted, held, admission.steps)
-                    }
-                }
-            }
-            None => self.known_person(&name, now),
-        };
-        self.identify(&name, &mut credential).await;
-        let roles = match credential.identity {
-            Some((tid, oid)) => {
-                self.roles.ask(tid, oid, self.settings.wait, max_age(Service::from_pam(service))).await
-            }
-            None => RoleAnswer::Unknown(UnknownCause::Upstream("nobody to ask about".into())),
-        };
-        let judgement = self.judge(Service::from_pam(service), &name, &credential, roles, now);
-        let oid = credential.identity.map(|(_, oid)| oid);
-        match &judgement.verdict {
-            Verdict::Permit(permit) => match oid {
-                Some(oid) => {
-                    case.permit(credential.steps, &judgement, oid, permit.until(), permit.admin()).record
-                }
-                None => case.refuse(Reason::Internal, credential.steps).record,
-            },
-            Verdict::Denial(_) => {
-                let mut record = case.deny(credential.steps, &judgement, oid).record;
-                if certificate.is_none() && record.reason() == Some(Reason::IdentityUnknown) {
-                    record.hint = "the person was never here: give their certificate with --cert FILE".into();
-                }
-                record
-            }
-        }
-    }
-
-    /// Without a certificate: who holds the name here, or in the administrator's table.
-    fn known_person(&self, name: &LoginName, now: Timestamp) -> Credential {
-        let accounts = lock(&self.accounts);
-        let mapped = self.facts.read().unwrap_or_else(PoisonError::into_inner).map.get(name);
-        let oid = accounts.by_name(name).map(|person| person.oid).or(mapped);
-        Credential {
-            admitted: true,
-            tenant: Some(accounts.tenant()),
-            identity: oid.map(|oid| (accounts.tenant(), oid)),
-            // As if a fresh certificate had been shown.
-            ends: Some(now.plus(3_600)),
-            held: Some(accounts.uid_for(name)),
-            steps: Arc::default(),
         }
     }
 }

@@ -3,23 +3,26 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nightlatch_model::{LoginName, ObjectId, Role, Snapshot, TenantId, Timestamp};
-use nightlatch_policy::{Evidence, Grant, Refused, RoleAnswer, UnknownCause};
+use nightlatch_model::{LoginName, ObjectId, Role, Snapshot, Timestamp};
+use nightlatch_policy::{BootId, Evidence, Grant, Refused, RoleAnswer, UnknownCause};
 use nightlatch_sshcert::PublicKey;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
+use nightlatch_wire::session::Pending;
 use nightlatch_wire::{Account, Message, NO_LOGINUID, Offer, Parent};
 
-use super::gate::{AskRoles, Gate, LocalFacts};
+use super::gate::{AskRoles, Books, Gate, KeepSessions, Known, LocalFacts, Outside, RoleAsk, Time};
 use super::settings::{Machine, Settings};
-use crate::accounts::{Accounts, UidOverrides};
-use crate::clock::{Clock, ManualClock};
+use crate::accounts::{Accounts, GraceLedger, UidOverrides, Withdrawn};
+use crate::clock::{Clock, ManualClock, Mark};
 use crate::config::{Config, RoleBackEnd};
 use crate::login::{KeySource, TrustStore};
-use crate::telemetry::Recorder;
+use crate::telemetry::{Observations, Recorder};
+
+mod live;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -28,24 +31,44 @@ const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 struct Script {
     answers: Mutex<HashMap<ObjectId, RoleAnswer>>,
     asked: AtomicUsize,
+    /// How old the answers are, in seconds.
+    age: AtomicU64,
 }
 
 impl AskRoles for Script {
-    fn ask<'a>(
-        &'a self,
-        _: TenantId,
-        oid: ObjectId,
-        _: Duration,
-        _: Duration,
-    ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>> {
+    fn ask<'a>(&'a self, ask: RoleAsk) -> Pin<Box<dyn Future<Output = Known> + Send + 'a>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let answer = self.answers.lock().unwrap().get(&oid).cloned();
-        Box::pin(async move { answer.unwrap_or(RoleAnswer::NotGranted(Refused::NoAssignment)) })
+        let answer = self.answers.lock().unwrap().get(&ask.oid).cloned();
+        let answer = answer.unwrap_or(RoleAnswer::NotGranted(Refused::NoAssignment));
+        let age = Duration::from_secs(self.age.load(Ordering::SeqCst));
+        Box::pin(async move { Known { answer, age } })
+    }
+}
+
+/// Sessiond, which remembers what it was told, or does not answer.
+#[derive(Default)]
+struct Table {
+    pending: Mutex<Vec<Pending>>,
+    down: AtomicBool,
+}
+
+impl KeepSessions for Table {
+    fn pending<'a>(
+        &'a self,
+        pending: Pending,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        let down = self.down.load(Ordering::SeqCst);
+        if !down {
+            self.pending.lock().unwrap().push(pending);
+        }
+        Box::pin(async move { if down { Err("down".to_owned()) } else { Ok(()) } })
     }
 }
 
 struct Rig {
     gate: Arc<Gate>,
+    hands: Arc<ManualClock>,
+    table: Arc<Table>,
     script: Arc<Script>,
     folder: tempfile::TempDir,
     ca: TestKey,
@@ -61,7 +84,8 @@ fn oid(n: u8) -> ObjectId {
 fn rig_with(overrides: &[(&str, u32)]) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let clock = Clock::Manual(ManualClock::at(NOW));
+    let hands = ManualClock::at(NOW);
+    let clock = Clock::Manual(Arc::clone(&hands));
     let mut config = Config { tenant: TENANT.parse().ok(), ..Config::default() };
     config.login.roles_from = Some(RoleBackEnd::File);
     let settings = Settings::resolve(config, &Machine::default()).unwrap();
@@ -78,8 +102,16 @@ fn rig_with(overrides: &[(&str, u32)]) -> Rig {
     let recorder = Recorder::start(path("ring"), clock.clone()).unwrap();
     let facts = LocalFacts { trust, ..LocalFacts::default() };
     let roles: Arc<dyn AskRoles> = Arc::<Script>::clone(&script);
-    let gate = Arc::new(Gate::new(settings.gate(), clock, facts, accounts, roles, None, recorder));
-    Rig { gate, script, folder, ca, holder: TestKey::ed25519([8; 32]) }
+    let table = Arc::new(Table::default());
+    let sessions: Arc<dyn KeepSessions> = Arc::<Table>::clone(&table);
+    let outside = Outside { roles, people: None, sessions };
+    let grace = GraceLedger::open(path("grace")).unwrap();
+    let withdrawn = Withdrawn::open(path("withdrawn")).unwrap();
+    let books = Books { accounts, grace, withdrawn };
+    let time = Time { clock, mark: Mark::default(), boot: BootId([1; 16]) };
+    let observations = Observations::at(path("observed"));
+    let gate = Arc::new(Gate::new(settings.gate(), time, facts, books, outside, recorder, observations));
+    Rig { gate, hands, table, script, folder, ca, holder: TestKey::ed25519([8; 32]) }
 }
 
 fn rig() -> Rig {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
+use std::time::Duration;
 
 use super::azure_facts;
 use super::daemon::{DaemonError, Paths};
@@ -73,6 +74,7 @@ fn in_force(settings: &Settings, machine: &Machine) -> Vec<Entry> {
     let words =
         |list: &[String]| format!("[{}]", list.iter().map(|word| text(word)).collect::<Vec<_>>().join(", "));
     let span = |seconds: i64| text(&Span(seconds).to_string());
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let scopes = [RoleScope::Node, RoleScope::Cluster].map(|scope| word(&scope));
     let sources: Vec<String> = settings.ca_sources.iter().map(word).collect();
     let rows = [
@@ -112,6 +114,10 @@ fn in_force(settings: &Settings, machine: &Machine) -> Vec<Entry> {
             text(if gate.admit.local_time.is_some() { "local" } else { "utc" }),
             Origin::Default,
         ),
+        ("login.grace_user", span(seconds(settings.grace.user())), Origin::Default),
+        ("login.grace_admin", span(seconds(settings.grace.admin())), Origin::Default),
+        ("login.rejudge", span(seconds(settings.rejudge)), Origin::Default),
+        ("login.end_grace", span(i64::from(settings.end_grace_s)), Origin::Default),
         ("login.port_forwarding", gate.admit.options.port_forwarding.to_string(), Origin::Default),
         ("login.interactive_reason", gate.interactive_reason.to_string(), Origin::Default),
         ("network.proxy", text(if settings.proxy_from_env { "env" } else { "none" }), Origin::Default),

@@ -1,6 +1,7 @@
 //! The daemon put together: configuration, facts, sockets, start and stop. Here services meet;
 //! nothing here decides.
 
+mod account;
 pub mod admin;
 mod azure_facts;
 mod broker;
@@ -8,20 +9,31 @@ mod ca_keys;
 mod case;
 mod credential;
 mod daemon;
+mod explain;
 mod gate;
 #[cfg(test)]
 mod gate_tests;
+mod high_water;
 mod listing;
+mod live;
+mod observed;
 mod offer;
 mod refresh;
+mod rejudge;
 mod roles;
 mod servers;
+mod sessions_admin;
 mod settings;
+mod status;
 
 pub use case::Decided;
 pub use daemon::{DaemonError, Paths, run};
-pub use gate::{AskRoles, FindPerson, Gate, GateSettings, LocalFacts, MAX_UPSTREAM_WAIT};
+pub use gate::{
+    AskRoles, Books, FindPerson, Gate, GateSettings, KeepSessions, Known, LocalFacts, MAX_UPSTREAM_WAIT,
+    Outside, RoleAsk, Time,
+};
 pub use listing::entries;
 pub use offer::AfterOffer;
+pub use rejudge::Wake;
 pub use servers::{Door, serve};
 pub use settings::{Machine, Settings, SettingsError};

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use nightlatch_model::{Reason, Timestamp};
+use nightlatch_policy::Service;
 use nightlatch_wire::{Message, Offer};
 
 use super::case::{outcome_of, step_record};
-use super::gate::{Gate, MAX_AGE, lock};
+use super::gate::{Gate, lock};
 use crate::login::{Admission, Admitted, Call, Offered, clean};
 use crate::telemetry::{Outcome, Record};
 
@@ -26,8 +27,8 @@ impl Gate {
     /// The hook's question. No network, no write, no wait. What can wait until the answer has left is
     /// handed back for [`Gate::after_offer`].
     pub fn offer(&self, offer: &Offer) -> (Message, AfterOffer) {
-        let now = self.clock.now();
-        let boot = self.clock.boot();
+        let now = self.moment().wall;
+        let boot = self.clock().boot();
         let key_len = usize::try_from(offer.key_len).unwrap_or(usize::MAX);
         let offered = Offered { user: &offer.user, key_type: &offer.key_type, key: &offer.key, key_len };
         let mut admission = self.admission(offered, now);
@@ -46,6 +47,7 @@ impl Gate {
             let call = Call {
                 user: offer.user.clone(),
                 held_uid: offer.uid,
+                key: if admission.result.is_ok() { offer.key.clone() } else { String::new() },
                 result: admission.result.clone(),
                 steps: admission.steps.clone(),
                 correlation: correlation.clone(),
@@ -75,7 +77,8 @@ impl Gate {
         if let (Some(oid), Some(runtime)) = (admitted.oid, &self.background) {
             let gate = Arc::clone(self);
             let tid = admitted.tid;
-            runtime.spawn(async move { gate.roles.ask(tid, oid, gate.settings.wait, MAX_AGE).await });
+            runtime
+                .spawn(async move { gate.outside.roles.ask(gate.role_ask((tid, oid), Service::Ssh)).await });
         }
     }
 
@@ -90,7 +93,7 @@ impl Gate {
         let refused = admission.result.as_ref().err().copied();
         let worth = match refused {
             None => first,
-            Some(_) => lock(&self.limits).refused.take(offer.user.clone(), self.clock.boot()),
+            Some(_) => lock(&self.limits).refused.take(offer.user.clone(), self.clock().boot()),
         };
         if !worth {
             if refused.is_some() {
@@ -115,6 +118,7 @@ impl Gate {
             rhost: None,
             until: None,
             admin: false,
+            degraded: false,
         });
     }
 }

@@ -31,9 +31,11 @@ pub(super) struct LocalFiles {
     pinned: bool,
 }
 
-type Stamp = (u64, u64, i64, i64, u64);
+/// What tells one content of a file from another without reading it.
+pub(super) type Stamp = (u64, u64, i64, i64, u64);
 
-fn stamp(path: &Path) -> Option<Stamp> {
+/// The stamp of a file; `None` when there is none.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()))

@@ -6,15 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightlatch_model::{Guid, LoginName, ObjectId, TenantId, Timestamp};
-use nightlatch_policy::{ActionSet, RoleAnswer, Scope, ScopeKind};
+use nightlatch_model::{Guid, LoginName, ObjectId, Timestamp};
+use nightlatch_policy::{ActionSet, Scope, ScopeKind};
 use tracing::warn;
 
-use super::gate::{AskRoles, FindPerson};
+use super::gate::{AskRoles, FindPerson, Known, RoleAsk, Time};
+use super::high_water::witness;
 use super::settings::Settings;
-use crate::azure::{
-    Ask, Caller, CheckAccess, Listing, Pdp, Purpose, RoleQuestion, RoleSource, Roles, RolesFile,
-};
+use crate::azure::{Ask, Caller, CheckAccess, Listing, Pdp, RoleQuestion, RoleSource, Roles, RolesFile};
 use crate::clock::Clock;
 use crate::config::{Kind, RoleBackEnd};
 use crate::entra::clouds::Endpoints;
@@ -33,17 +32,16 @@ pub(super) struct NodeRoles {
 }
 
 impl AskRoles for NodeRoles {
-    fn ask<'a>(
-        &'a self,
-        tenant: TenantId,
-        oid: ObjectId,
-        wait: Duration,
-        max_age: Duration,
-    ) -> Pin<Box<dyn Future<Output = RoleAnswer> + Send + 'a>> {
+    fn ask<'a>(&'a self, ask: RoleAsk) -> Pin<Box<dyn Future<Output = Known> + Send + 'a>> {
+        let RoleAsk { tenant, oid, wait, max_age, purpose } = ask;
         let question =
             RoleQuestion { tenant, oid, scopes: self.scopes.clone(), actions: self.actions.clone() };
-        let ask = Ask::new(Purpose::NewLogin, self.clock.now(), wait).no_older_than(max_age);
-        Box::pin(async move { self.roles.roles(&question, &ask).await.answer })
+        let ask = Ask::new(purpose, self.clock.now(), wait).no_older_than(max_age);
+        Box::pin(async move {
+            let found = self.roles.roles(&question, &ask).await;
+            let age = self.clock.now().since(found.asked);
+            Known { answer: found.answer, age: Duration::from_secs(u64::try_from(age).unwrap_or(0)) }
+        })
     }
 }
 
@@ -51,7 +49,7 @@ impl AskRoles for NodeRoles {
 ///
 /// # Errors
 /// What is missing or wrong, in words for the administrator.
-pub(super) fn connect(settings: &Settings, clock: &Clock, state: &Path) -> Result<NodeRoles, String> {
+pub(super) fn connect(settings: &Settings, time: &Time, state: &Path) -> Result<NodeRoles, String> {
     let source = match settings.roles_from {
         RoleBackEnd::File => RoleSource::File(RolesFile::new(&settings.roles_file)),
         RoleBackEnd::Pdp => {
@@ -59,37 +57,40 @@ pub(super) fn connect(settings: &Settings, clock: &Clock, state: &Path) -> Resul
             let region =
                 settings.region.as_deref().ok_or("`node.region` is not set and IMDS does not say it")?;
             let base = hosts.pdp_in(region).map_err(|cause| cause.to_string())?;
-            let relief = CheckAccess::new(caller(settings, &hosts, &hosts.arm_audience())?, &hosts.arm);
-            let pdp = Pdp::new(caller(settings, &hosts, &hosts.pdp_audience)?, &base);
+            let relief = CheckAccess::new(caller(settings, time, &hosts, &hosts.arm_audience())?, &hosts.arm);
+            let pdp = Pdp::new(caller(settings, time, &hosts, &hosts.pdp_audience)?, &base);
             RoleSource::Pdp(pdp.with_relief(relief))
         }
         RoleBackEnd::Checkaccess => {
             let hosts = settings.endpoints();
             RoleSource::CheckAccess(CheckAccess::new(
-                caller(settings, &hosts, &hosts.arm_audience())?,
+                caller(settings, time, &hosts, &hosts.arm_audience())?,
                 &hosts.arm,
             ))
         }
         RoleBackEnd::List => {
             let hosts = settings.endpoints();
-            RoleSource::Listing(Listing::new(caller(settings, &hosts, &hosts.arm_audience())?, &hosts.arm))
+            RoleSource::Listing(Listing::new(
+                caller(settings, time, &hosts, &hosts.arm_audience())?,
+                &hosts.arm,
+            ))
         }
     };
     Ok(NodeRoles {
-        roles: Roles::new(source, first_start(state, clock)),
+        roles: Roles::new(source, first_start(state, &time.clock)),
         scopes: settings.scopes.clone(),
         actions: settings.actions.clone(),
-        clock: clock.clone(),
+        clock: time.clock.clone(),
     })
 }
 
-fn internet(settings: &Settings) -> Result<Http, String> {
+fn internet(settings: &Settings, time: &Time) -> Result<Http, String> {
     let rule = if settings.proxy_from_env { ProxyRule::Environment } else { ProxyRule::Direct };
-    Http::internet(rule).map_err(|cause| cause.to_string())
+    Http::internet(rule).map(|http| http.witnessed(witness(time))).map_err(|cause| cause.to_string())
 }
 
-fn caller(settings: &Settings, hosts: &Endpoints, audience: &str) -> Result<Caller, String> {
-    let http = internet(settings)?;
+fn caller(settings: &Settings, time: &Time, hosts: &Endpoints, audience: &str) -> Result<Caller, String> {
+    let http = internet(settings, time)?;
     Ok(Caller::new(http.clone(), identity(settings, hosts, &http)?, audience))
 }
 
@@ -148,13 +149,13 @@ impl FindPerson for GraphPeople {
 ///
 /// # Errors
 /// What is missing or wrong, in words for the administrator.
-pub(super) fn people(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn FindPerson>>, String> {
+pub(super) fn people(settings: &Settings, time: &Time) -> Result<Option<Arc<dyn FindPerson>>, String> {
     if !settings.graph {
         return Ok(None);
     }
-    let (hosts, http) = (settings.endpoints(), internet(settings)?);
+    let (hosts, http) = (settings.endpoints(), internet(settings, time)?);
     let graph = Graph::new(http.clone(), identity(settings, &hosts, &http)?, &hosts.graph);
-    Ok(Some(Arc::new(GraphPeople { graph, clock: clock.clone() })))
+    Ok(Some(Arc::new(GraphPeople { graph, clock: time.clock.clone() })))
 }
 
 /// When this node first ran: Azure does not know a new machine for some minutes, and that must not

@@ -33,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum Door {
     /// Only offers, only from the hook's user.
     Hook,
-    /// Only account and auth, only from root.
+    /// Only account and auth, and while observing what others let in; only from root.
     Account,
 }
 
@@ -125,6 +125,10 @@ async fn reply(door: Door, question: &Message, gate: &Arc<Gate>) -> Message {
             decided.unwrap_or_else(|_| Message::Err("internal".into()))
         }
         (Door::Account, Message::Auth(auth)) => Message::Text(gate.auth_text(auth)),
+        (Door::Account, Message::Observed(seen)) if gate.is_observing() => {
+            gate.observed(seen.clone());
+            Message::Done
+        }
         _ => {
             gate.recorder().complain(format!("{door:?}: a verb that this socket does not take"));
             Message::Err(UNSUPPORTED.into())

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nightlatch_model::TenantId;
-use nightlatch_policy::{ActionSet, Rules, Scope, ScopeKind};
+use nightlatch_policy::{ActionSet, GraceRule, Rules, Scope, ScopeKind};
 use nightlatch_wire::line::LineOptions;
+use nightlatch_wire::session::MAX_END_GRACE_S;
 use thiserror::Error;
 
 use super::gate::{GateSettings, MAX_UPSTREAM_WAIT};
@@ -21,6 +22,12 @@ const DEFAULT_MAX_LIFETIME: Span = Span(4 * 3_600);
 const DEFAULT_CA_GRACE: Span = Span(72 * 3_600);
 /// LoginGraceTime when nothing is configured: what AKS sets.
 pub(super) const DEFAULT_LOGIN_GRACE: Span = Span(60);
+
+/// How often a session that lives is judged again when nothing is configured, and at least, in seconds.
+const DEFAULT_REJUDGE: Span = Span(60);
+const MIN_REJUDGE_S: i64 = 5;
+/// How long a user is let in after Azure's last yes when nothing is configured.
+const DEFAULT_USER_GRACE: Span = Span(3_600);
 
 /// Why the daemon cannot start with this configuration.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -46,6 +53,18 @@ pub enum SettingsError {
         "`login.roles_from` needs `node.resource_id` or `node.cluster_id`: neither IMDS nor the configuration names one"
     )]
     NoScope,
+    /// A length of time outside its limits.
+    #[error("`{key}` must lie between {least} and {most}: it is {value}")]
+    BadSpan {
+        /// The key.
+        key: &'static str,
+        /// The smallest.
+        least: Span,
+        /// The largest.
+        most: Span,
+        /// What was given.
+        value: Span,
+    },
     /// A domain that no login name can have.
     #[error("`login.domains`: `{0}` is not a lower-case DNS domain")]
     BadDomain(String),
@@ -113,6 +132,12 @@ pub struct Settings {
     pub graph: bool,
     /// Whether the proxy variables are honoured.
     pub proxy_from_env: bool,
+    /// How often a session that lives is judged again.
+    pub rejudge: Duration,
+    /// How long a session goes on after its person was told that it ends, in seconds.
+    pub end_grace_s: u16,
+    /// How long an old yes may stand in.
+    pub grace: GraceRule,
     config: Config,
 }
 
@@ -144,6 +169,12 @@ impl Settings {
         }
         let overrides = UidOverrides::new(config.login.uid_overrides.clone())
             .map_err(|name| SettingsError::BadOverride(name.to_string()))?;
+        let rejudge = span("login.rejudge", config.login.rejudge, DEFAULT_REJUDGE, MIN_REJUDGE_S, 86_400)?;
+        let longest = i64::from(MAX_END_GRACE_S);
+        let end_grace = span("login.end_grace", config.login.end_grace, Span(0), 0, longest)?;
+        let day = i64::try_from(nightlatch_policy::MAX_GRACE.as_secs()).unwrap_or(0);
+        let user = span("login.grace_user", config.login.grace_user, DEFAULT_USER_GRACE, 0, day)?;
+        let admin = span("login.grace_admin", config.login.grace_admin, Span(0), 0, day)?;
         let path =
             |set: &Option<PathBuf>, default: &str| set.clone().unwrap_or_else(|| PathBuf::from(default));
         Ok(Self {
@@ -168,6 +199,9 @@ impl Settings {
             overrides,
             graph: config.identity.graph.unwrap_or(false),
             proxy_from_env: config.network.proxy.as_deref() != Some("none"),
+            rejudge,
+            end_grace_s: u16::try_from(end_grace.as_secs()).unwrap_or(0),
+            grace: GraceRule::new(user, admin),
             config,
         })
     }
@@ -224,11 +258,28 @@ impl Settings {
                 guests: self.config.login.guests.unwrap_or(true),
                 max_session: None,
             },
+            grace: self.grace,
             wait: quarter.min(MAX_UPSTREAM_WAIT),
+            login_grace: Duration::from_secs(u64::try_from(grace).unwrap_or(0)),
+            observing: self.mode == Mode::Observe,
             scope: self.scopes.last().map(|(_, scope)| scope.clone()),
             interactive_reason: self.config.login.interactive_reason.unwrap_or(false),
         }
     }
+}
+
+fn span(
+    key: &'static str,
+    given: Option<Span>,
+    default: Span,
+    least: i64,
+    most: i64,
+) -> Result<Duration, SettingsError> {
+    let value = given.unwrap_or(default);
+    if !(least..=most).contains(&value.0) {
+        return Err(SettingsError::BadSpan { key, least: Span(least), most: Span(most), value });
+    }
+    Ok(Duration::from_secs(u64::try_from(value.0).unwrap_or(0)))
 }
 
 fn default_ca_sources(kind: Kind) -> Vec<CaSource> {
@@ -308,6 +359,23 @@ mod tests {
         assert_eq!(resolve(Config::default(), Machine::default()), SettingsError::NoTenant);
         let nowhere = Machine { resource_id: None, ..machine() };
         assert_eq!(resolve(Config::default(), nowhere), SettingsError::NoScope);
+    }
+
+    #[test]
+    fn times_outside_their_limits_are_named() {
+        for (text, key) in [
+            ("rejudge = \"1s\"", "login.rejudge"),
+            ("grace_user = \"25h\"", "login.grace_user"),
+            ("grace_admin = \"2d\"", "login.grace_admin"),
+            ("end_grace = \"2h\"", "login.end_grace"),
+        ] {
+            let config: Config = toml::from_str(&format!("[login]\n{text}\n")).unwrap();
+            let refused = Settings::resolve(config, &machine()).unwrap_err().to_string();
+            assert!(refused.contains(key) && refused.contains("must lie between"), "{refused}");
+        }
+        let settings = Settings::resolve(Config::default(), &machine()).unwrap();
+        assert_eq!(settings.rejudge.as_secs(), 60);
+        assert_eq!((settings.grace.user().as_secs(), settings.grace.admin().as_secs()), (3_600, 0));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod explain;
 mod kubelogin;
 mod output;
 mod program;
+mod sessions;
 mod sign_in;
 mod token;
 
@@ -56,6 +57,18 @@ enum Command {
     },
     /// Show how the daemon is doing and how old its knowledge is.
     Status,
+    /// The sessions of Entra users on this node.
+    Sessions {
+        #[command(subcommand)]
+        command: Option<sessions::SessionsCommand>,
+    },
+    /// Take access away at once: end sessions, and make what a person holds worthless.
+    Revoke(sessions::RevokeArguments),
+    /// What Nightlatch would have decided about logins that others let in (`mode = "observe"`).
+    Observe {
+        #[command(subcommand)]
+        command: sessions::ObserveCommand,
+    },
     /// Let sshd, PAM, NSS and sudo ask Nightlatch about Entra users; local users stay as they are.
     ///
     /// Nothing is switched before sshd and visudo accept it, and what does not hold is put back.
@@ -147,6 +160,9 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
             explain::run(&question, last, cert.as_deref(), &service, format)
         }
         Command::Status => explain::status(format),
+        Command::Sessions { command } => sessions::run(command.as_ref(), format),
+        Command::Revoke(arguments) => sessions::revoke(arguments, format),
+        Command::Observe { command } => sessions::observe(&command, format),
         Command::Attach { dry_run } => attach::run(dry_run, format),
         Command::Detach { dry_run } => attach::undo(dry_run, format),
         Command::Doctor { user, part } => doctor::run(user.as_deref(), part.as_ref(), format),

@@ -200,6 +200,14 @@ pub struct Login {
     /// How the end of an admission is told to sshd: `utc`, or `local` for sshd before 9.1 (Ubuntu 22.04),
     /// which reads nothing else. `doctor` says which one this node needs. Default `utc`.
     pub expiry_time: Option<ExpiryTime>,
+    /// How long after Azure's last yes a user is let in while Azure does not answer; at most 24h. Default 60min.
+    pub grace_user: Option<Span>,
+    /// The same for administrators. Default 0.
+    pub grace_admin: Option<Span>,
+    /// How often a session that lives is judged again. Default 60s, at least 5s.
+    pub rejudge: Option<Span>,
+    /// How long a session goes on after its person was told that it ends; at most 1h. Default 0.
+    pub end_grace: Option<Span>,
     /// Allow port forwarding. Default false.
     pub port_forwarding: Option<bool>,
     /// Show why sshd refused a certificate through keyboard-interactive. Default false.

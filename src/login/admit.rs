@@ -60,6 +60,8 @@ pub struct Admitted {
     pub oid: Option<ObjectId>,
     /// Where the object id came from.
     pub identity_source: &'static str,
+    /// The beginning of the certificate.
+    pub begins: Timestamp,
     /// The end of the certificate.
     pub ends: Timestamp,
     /// The serial number.
@@ -155,6 +157,7 @@ fn walk(
     trail.mark(input, if revoked { Err(Reason::CertRevoked) } else { Ok(()) })?;
     let tid = check_tenant(trail, &certificate, source, rules)?;
     let (oid, identity_source) = person(&certificate, &name, rules, known.map);
+    let begins = Timestamp(i64::try_from(certificate.valid_after()).unwrap_or(i64::MAX));
     let ends = Timestamp(i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX));
     let ca = certificate.ca_key();
     let expiry =
@@ -169,6 +172,7 @@ fn walk(
         tid,
         oid,
         identity_source,
+        begins,
         ends,
         serial: certificate.serial(),
         key_id: clean(&certificate.key_id()),

@@ -38,6 +38,8 @@ pub struct LastCall {
     pub held_uid: u32,
     /// The certificate, when it was admitted; a later refused call takes it away.
     pub admitted: Option<Admitted>,
+    /// The certificate in base64 as sshd gave it; only when it was admitted.
+    pub key: Option<String>,
     /// The correlation id that all calls of this connection share.
     pub correlation: String,
     /// Every rule of the last admission, for the record of the decision.
@@ -63,6 +65,8 @@ pub struct Call {
     pub user: String,
     /// The uid that sshd holds (`%U`).
     pub held_uid: u32,
+    /// The key in base64.
+    pub key: String,
     /// What came of it.
     pub result: Result<Box<Admitted>, Reason>,
     /// Every rule that was looked at.
@@ -129,6 +133,7 @@ impl Monitors {
         let row = LastCall {
             user: call.user,
             held_uid: call.held_uid,
+            key: admitted.is_some().then_some(call.key),
             admitted,
             correlation: call.correlation,
             steps: call.steps,
@@ -196,6 +201,7 @@ mod tests {
         let call = Call {
             user: "a@b.c".into(),
             held_uid: 7,
+            key: String::new(),
             result: Err(why),
             steps: Arc::default(),
             correlation: "id".into(),
@@ -235,6 +241,7 @@ mod tests {
             tid: "11111111-2222-3333-4444-555555555555".parse().unwrap(),
             oid: None,
             identity_source: "nowhere",
+            begins: Timestamp(0),
             ends: Timestamp(0),
             serial: 1,
             key_id: String::new(),
@@ -242,6 +249,7 @@ mod tests {
         let call = Call {
             user: user.into(),
             held_uid: 7,
+            key: String::new(),
             result: Ok(Box::new(admitted)),
             steps: Arc::default(),
             correlation: "id".into(),

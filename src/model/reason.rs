@@ -132,9 +132,16 @@ reasons! {
         "check that the node reaches IMDS, or pin a key with `trust.ca_file`";
     ClockSuspect "clock_suspect" Unknown "this node's clock cannot be trusted"
         "set the clock of the node";
+    // What was taken away.
+    Revoked "revoked" Denial "your access to this node was revoked"
+        "ask the administrator; when it is given back, get a new certificate with `az ssh cert`";
+    SignInWithdrawn "sign_in_withdrawn" Denial "Entra withdrew your sign-in"
+        "sign in again with `az login`, then get a new certificate with `az ssh cert`";
     // The order of things.
     NoAdmit "no_admit" Denial "no certificate was accepted on this connection"
         "log in with ssh and an Entra certificate; other ways in are closed for Entra users";
+    SessionsDown "sessions_down" Unknown "your session could not be recorded, and none opens unrecorded"
+        "try again in a minute; `systemctl status nightlatch-sessiond` on the node says what is wrong";
     RateLimited "rate_limited" Unknown "too many attempts"
         "wait a minute and try again";
     Internal "internal" Unknown "Nightlatch could not decide"

@@ -5,9 +5,11 @@
 //! is said once a second. A secret has no `Display` and cannot get here.
 
 mod journal;
+mod observations;
 mod recorder;
 mod service_time;
 
 pub use journal::{log_chain, start_logging};
+pub use observations::{Counted, Observation, Observations};
 pub use recorder::{Outcome, Record, Recorder, StepRecord, message_id};
 pub use service_time::{SERVICE_TIMES_KEPT, ServiceTime, ServiceTimes};

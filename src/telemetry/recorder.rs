@@ -78,6 +78,9 @@ pub struct Record {
     pub until: Option<Timestamp>,
     /// Whether the permit is an administrator's.
     pub admin: bool,
+    /// Whether it rests on an old yes because Azure did not answer.
+    #[serde(default)]
+    pub degraded: bool,
 }
 
 impl Record {
@@ -204,9 +207,11 @@ impl Writer {
                 NIGHTLATCH_SERVICE = record.service,
                 NIGHTLATCH_RHOST = rhost,
                 NIGHTLATCH_ADMIN = record.admin,
-                "{:?} {user} for {} (ref {id})",
+                NIGHTLATCH_DEGRADED = record.degraded,
+                "{:?} {user} for {}{} (ref {id})",
                 record.outcome,
-                record.service
+                record.service,
+                if record.degraded { ", degraded: Azure did not answer" } else { "" }
             ),
             Outcome::Denial | Outcome::Unknown => warn!(
                 MESSAGE_ID = message_id,
@@ -269,6 +274,7 @@ mod tests {
             rhost: None,
             until: None,
             admin: false,
+            degraded: false,
         }
     }
 

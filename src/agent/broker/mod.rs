@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nightlatch_model::ObjectId;
 use nightlatch_tokens::policy::Policy;
 use nightlatch_tokens::{IdentityTable, PERSON, TokenKey};
 use thiserror::Error;
@@ -102,7 +103,15 @@ impl Health {
 }
 
 /// Starts the broker where it is wanted. Whatever goes wrong is in the health and in the journal.
-pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doors) -> Running {
+///
+/// `withdrawn` hears of each person whose sign-in Entra took back.
+pub(super) fn start(
+    settings: &Settings,
+    state: &Path,
+    clock: &Clock,
+    doors: Doors,
+    withdrawn: impl Fn(ObjectId) + Send + Sync + 'static,
+) -> Running {
     let health = Health::default();
     if !is_wanted(settings) {
         health.set("broker", "ok", "off: no identity is configured (`broker.enabled`)".to_owned());
@@ -115,7 +124,7 @@ pub(super) fn start(settings: &Settings, state: &Path, clock: &Clock, doors: Doo
     let done = own.and_then(|own| {
         // What is spawned from here on runs over there.
         let _inside = own.enter();
-        run(settings, state, clock, doors, &health)
+        run(settings, state, clock, doors, &health, withdrawn)
     });
     let audit = match done {
         Ok((identities, audit)) => {
@@ -184,6 +193,7 @@ fn run(
     clock: &Clock,
     doors: Doors,
     health: &Health,
+    withdrawn: impl Fn(ObjectId) + Send + Sync + 'static,
 ) -> Result<(String, Audit), BrokerError> {
     let part = |cause: &dyn std::fmt::Display| BrokerError::Part(cause.to_string());
     let rule = if settings.proxy_from_env { ProxyRule::Environment } else { ProxyRule::Direct };
@@ -206,6 +216,7 @@ fn run(
         people.on_change(move |uid| {
             forgetful.purge(|key: &TokenKey| key.owner == Some(uid));
         });
+        people.on_withdrawn(withdrawn);
     }
     tokio::spawn(cache.refresher());
     let audit = Audit::start(state.join(EVENTS), clock.clone())
@@ -327,7 +338,7 @@ mod tests {
         };
         let settings = Settings::resolve(config, &machine).unwrap();
         let doors = Doors { grpc: None, http: Some(BoundListener::bind(&path).unwrap()) };
-        let health = start(&settings, folder.path(), &Clock::System, doors);
+        let health = start(&settings, folder.path(), &Clock::System, doors, |_| {});
         assert!(health.health.rows().iter().any(|row| row.part == "broker" && row.state == "ok"));
         let mut client = UnixStream::connect(&path).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

@@ -78,6 +78,7 @@ impl Account {
 }
 
 type OnChange = Box<dyn Fn(u32) + Send + Sync>;
+type OnWithdrawn = Box<dyn Fn(ObjectId) + Send + Sync>;
 
 struct Inner {
     sign_in: SignIn,
@@ -89,6 +90,7 @@ struct Inner {
     /// Held while somebody signs in or out.
     changing: tokio::sync::Mutex<()>,
     on_change: OnceLock<OnChange>,
+    on_withdrawn: OnceLock<OnWithdrawn>,
 }
 
 /// The people. Cloning shares them.
@@ -116,6 +118,7 @@ impl People {
             logins: Mutex::new(Logins::default()),
             changing: tokio::sync::Mutex::new(()),
             on_change: OnceLock::new(),
+            on_withdrawn: OnceLock::new(),
         }))
     }
 
@@ -124,6 +127,12 @@ impl People {
     pub fn on_change(&self, forget: impl Fn(u32) + Send + Sync + 'static) {
         // A second one would have to be a mistake of the composition, and the first is the cache's.
         let _ = self.0.on_change.set(Box::new(forget));
+    }
+
+    /// What is called with the person when Entra took their sign-in back (`invalid_grant` to a refresh). Only
+    /// the first one counts.
+    pub fn on_withdrawn(&self, hear: impl Fn(ObjectId) + Send + Sync + 'static) {
+        let _ = self.0.on_withdrawn.set(Box::new(hear));
     }
 
     /// Who is signed in under `uid`.
@@ -240,7 +249,12 @@ impl Inner {
             Err(RefreshError::Failed(failure)) if failure.class != FailureClass::Revoked => {
                 return Err(with_command(failure, claims));
             }
-            Err(RefreshError::Failed(failure)) => failure,
+            Err(RefreshError::Failed(failure)) => {
+                if let Some(hear) = self.on_withdrawn.get() {
+                    hear(account.who.object_id);
+                }
+                failure
+            }
         };
         // Before the next one has its turn: this refresh token is never sent again.
         account.ended.store(true, Ordering::SeqCst);

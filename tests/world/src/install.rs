@@ -19,10 +19,11 @@ pub struct Binaries {
 }
 
 /// Below the target folder, and where it is installed.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("debug/nightlatchd", "/usr/sbin/nightlatchd"),
     ("debug/nightlatch", "/usr/bin/nightlatch"),
     ("debug/userdbd", "/usr/libexec/nightlatch/userdbd"),
+    ("debug/sessiond", "/usr/libexec/nightlatch/sessiond"),
     ("static/hook/authorized-keys", "/usr/libexec/nightlatch/authorized-keys"),
     ("static/hook/pam", "/usr/libexec/nightlatch/pam"),
 ];
@@ -99,7 +100,7 @@ pub fn install(node: &Node, binaries: &Binaries) -> Result<(), WorldError> {
             "sysusers.conf" => "/usr/lib/sysusers.d/nightlatch.conf".to_owned(),
             "tmpfiles.conf" => "/usr/lib/tmpfiles.d/nightlatch.conf".to_owned(),
             "nightlatch.catalog" => "/usr/lib/systemd/catalog/nightlatch.catalog".to_owned(),
-            unit if unit.ends_with(".service") || unit.ends_with(".socket") => {
+            unit if [".service", ".socket", ".path"].iter().any(|end| unit.ends_with(end)) => {
                 units.push(unit.to_owned());
                 format!("/usr/lib/systemd/system/{unit}")
             }

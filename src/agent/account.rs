@@ -1,0 +1,229 @@
+//! PAM's account question: may this person enter? It is the decision.
+//!
+//! What a decision changes is done before its answer leaves: a yes is bound and unlocked on disk and known
+//! to sessiond as pending; a no has erased the grace that could have contradicted it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_model::{LoginName, ObjectId, Reason, Timestamp};
+use nightlatch_policy::{Effect, Permit, Service, Verdict};
+use nightlatch_wire::session::{NO_DIGEST, Pending};
+use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Parent};
+use tracing::error;
+
+use super::case::{Case, Decided};
+use super::credential::Credential;
+use super::gate::{Gate, lock};
+use crate::accounts::Bound;
+use crate::login::{LastCall, clean};
+
+/// How much longer than LoginGraceTime a session may take to open, in seconds: sshd has given up by then.
+const OPEN_SLACK_S: u64 = 5;
+/// Longest note about a certificate that sessiond keeps, in bytes.
+const MAX_CERTIFICATE_NOTE: usize = 300;
+
+impl Gate {
+    /// The account question: the decision. Records it.
+    pub async fn account(&self, account: &Account) -> Message {
+        let decided = self.decide(account).await;
+        self.recorder.record(decided.record);
+        decided.answer
+    }
+
+    async fn decide(&self, account: &Account) -> Decided {
+        let boot = self.clock().boot();
+        let service = Service::from_pam(&account.service);
+        let found = lock(&self.monitors).find(&account.parents, boot).map(|(key, row)| (key, row.clone()));
+        let (monitor, row) = found.unzip();
+        let correlation = row.as_ref().map_or_else(Self::new_correlation, |row| row.correlation.clone());
+        let case = Case::new(account, correlation, self.moment().wall);
+        let Ok(name) = LoginName::parse(&account.user) else {
+            return case.refuse(Reason::NameNotAllowed, Arc::default());
+        };
+        if !lock(&self.limits).source.take(account.rhost.clone(), boot) {
+            return case.refuse(Reason::RateLimited, Arc::default());
+        }
+        let mut credential = match service {
+            Service::Sudo => self.sudo_credential(&name, account.loginuid),
+            Service::Ssh | Service::Other | Service::Live => Credential::of_login(row.as_ref(), &name),
+        };
+        self.identify(&name, &mut credential).await;
+        if let (Some((_, oid)), Some(reason)) = (credential.identity, self.withdrawn(&credential)) {
+            self.take_back(oid, &name, reason);
+            return case.refuse(reason, credential.steps);
+        }
+        let known = self.roles_of(&credential, service).await;
+        if let (Some(monitor), true, Service::Ssh) = (monitor, credential.admitted, service) {
+            // What was judged makes room for others.
+            lock(&self.monitors).settle(monitor);
+        }
+        let ruling = self.rule(service, &name, &credential, known.answer, self.moment());
+        let (judgement, steps) = (ruling.judgement, credential.steps.clone());
+        match &judgement.verdict {
+            Verdict::Permit(permit) => {
+                let Some((_, oid)) = credential.identity else { return case.refuse(Reason::Internal, steps) };
+                self.settle_grace(oid, ruling.effect, known.age);
+                if let Err(reason) = self.let_in(oid, &name, &credential, permit) {
+                    return case.refuse(reason, steps);
+                }
+                let pending = match (service, monitor, row.as_ref()) {
+                    (Service::Ssh, Some(monitor), Some(row)) => {
+                        Some(self.pending_of(monitor, row, oid, account, permit))
+                    }
+                    _ => None,
+                };
+                if let Some(pending) = pending
+                    && let Err(cause) = self.outside.sessions.pending(pending).await
+                {
+                    error!("{name} refused although permitted: {cause}");
+                    return case.refuse(Reason::SessionsDown, steps);
+                }
+                case.permit(steps, &judgement, oid, permit)
+            }
+            Verdict::Denial(denial) => {
+                if let Some((_, oid)) = credential.identity {
+                    self.settle_grace(oid, ruling.effect, known.age);
+                    self.take_back(oid, &name, denial.reason());
+                }
+                case.deny(steps, &judgement, credential.identity.map(|(_, oid)| oid))
+            }
+        }
+    }
+
+    /// Binds and unlocks the account, on disk before this returns. For sudo the account is open already; only
+    /// the group may change.
+    fn let_in(
+        &self,
+        oid: ObjectId,
+        name: &LoginName,
+        credential: &Credential,
+        permit: &Permit,
+    ) -> Result<(), Reason> {
+        let begins = credential.begins.unwrap_or(Timestamp(i64::MIN));
+        let mut accounts = lock(&self.accounts);
+        // A yes by grace is short: it must not cut what a fresh one gave to a session that lives.
+        let open = accounts.by_oid(oid).filter(|_| permit.degraded()).and_then(Bound::open_until);
+        let until = open.map_or(permit.until(), |open| open.max(permit.until()));
+        let unlocked = accounts.unlock(oid, name, permit.admin(), until, begins);
+        unlocked.map_err(|cause| {
+            error!("{name} refused although permitted: {cause}: {:?}", std::error::Error::source(&cause));
+            Reason::Internal
+        })
+    }
+
+    fn pending_of(
+        &self,
+        monitor: Parent,
+        row: &LastCall,
+        oid: ObjectId,
+        account: &Account,
+        permit: &Permit,
+    ) -> Pending {
+        let certificate = row.admitted.as_ref().map(|admitted| {
+            let mut note = format!("serial {} key id {}", admitted.serial, admitted.key_id);
+            note.truncate(MAX_CERTIFICATE_NOTE);
+            note
+        });
+        let digest = row.key.as_deref().map_or(NO_DIGEST, |key| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+            digest.as_ref().try_into().unwrap_or(NO_DIGEST)
+        });
+        let open_within = self.settings.login_grace.as_secs() + OPEN_SLACK_S;
+        Pending {
+            monitor,
+            user: account.user.clone(),
+            uid: row.held_uid,
+            oid: oid.to_string(),
+            correlation: row.correlation.clone(),
+            certificate: certificate.unwrap_or_default(),
+            digest,
+            rhost: clean(&account.rhost),
+            until: permit.until().0,
+            admin: permit.admin(),
+            degraded: permit.degraded(),
+            open_within_s: u16::try_from(open_within).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Who runs sudo: somebody who was let in, on the credential of that time. A person who was locked
+    /// out meanwhile is judged anew, so that the reason is the real one.
+    fn sudo_credential(&self, name: &LoginName, loginuid: u32) -> Credential {
+        let accounts = lock(&self.accounts);
+        let Some(person) = accounts.by_name(name) else { return Credential::default() };
+        // The audit uid tells from whose login this process descends, when it tells anything.
+        let held = if loginuid == NO_LOGINUID || !nightlatch_model::is_our_uid(loginuid) {
+            person.uid
+        } else {
+            loginuid
+        };
+        Credential { held: Some(held), ..Credential::of_account(person) }
+    }
+
+    /// What a definite no changes at once; what could not be found out changes nothing. Sessions of a person
+    /// who lost the right are judged at once as well.
+    fn take_back(&self, oid: ObjectId, name: &LoginName, reason: Reason) {
+        let lost = matches!(
+            reason,
+            Reason::NoVmRole
+                | Reason::DenyAssignment
+                | Reason::PimNotActive
+                | Reason::ConditionalRole
+                | Reason::NoAdminRole
+                | Reason::Revoked
+                | Reason::SignInWithdrawn
+        );
+        if lost {
+            self.wake.person(oid);
+        }
+        self.close_account(oid, name, reason);
+    }
+
+    /// The account's part of a definite no.
+    pub(super) fn close_account(&self, oid: ObjectId, name: &LoginName, reason: Reason) {
+        let mut accounts = lock(&self.accounts);
+        let changed = match reason {
+            Reason::Renamed => accounts.rename(oid, name).map(|()| true),
+            Reason::NoVmRole
+            | Reason::DenyAssignment
+            | Reason::PimNotActive
+            | Reason::ConditionalRole
+            | Reason::Revoked
+            | Reason::SignInWithdrawn => accounts.lock(oid),
+            Reason::NoAdminRole => accounts.demote(oid),
+            _ => Ok(false),
+        };
+        drop(accounts);
+        if let Err(cause) = changed {
+            error!(
+                "the account of {name} could not be locked: {cause}: {:?}",
+                std::error::Error::source(&cause)
+            );
+        }
+        if matches!(reason, Reason::Revoked | Reason::SignInWithdrawn) {
+            self.settle_grace(oid, Effect::Erase, Duration::ZERO);
+        }
+    }
+
+    /// What the keyboard-interactive fallback may show: only what can be read from the
+    /// certificate itself, since whoever asks has proven nothing.
+    #[must_use]
+    pub fn auth_text(&self, auth: &Auth) -> String {
+        if !self.settings.interactive_reason {
+            return String::new();
+        }
+        let boot = self.clock().boot();
+        let monitors = lock(&self.monitors);
+        let Some((_, row)) = monitors.find(&auth.parents, boot) else { return String::new() };
+        match row.refused {
+            Some(
+                reason @ (Reason::CertExpired
+                | Reason::CertNotYetValid
+                | Reason::CaUnknown
+                | Reason::WrongPrincipal
+                | Reason::TenantMismatch),
+            ) => format!("{}\n{}\nref {}", reason.text(), reason.cure(), row.correlation),
+            _ => String::new(),
+        }
+    }
+}

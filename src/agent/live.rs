@@ -1,0 +1,152 @@
+//! A session that lives, judged again: may its person stay?
+//!
+//! The same decision as at the login, on what sessiond's table says of the session. Here it is also done
+//! what a no means for the account and for grace; ending the session is the caller's, through sessiond.
+
+use std::sync::Arc;
+
+use nightlatch_model::{LoginName, ObjectId, Reason, Timestamp};
+use nightlatch_policy::{Service, Verdict};
+use nightlatch_wire::session::{Origin, Row};
+use nightlatch_wire::{Account, NO_LOGINUID};
+
+use super::case::Case;
+use super::credential::Credential;
+use super::gate::{Gate, Known, lock};
+use crate::telemetry::Record;
+
+/// What became of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// It may stay until then.
+    Until {
+        /// The first second in which it may not.
+        until: Timestamp,
+        /// Whether that rests on an old yes.
+        degraded: bool,
+    },
+    /// It ends.
+    End(Leave),
+}
+
+/// Why a session ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leave {
+    /// The reason's word.
+    pub(super) reason: Reason,
+    /// The lines for the terminal.
+    pub(super) text: String,
+    /// Whether all of the person ends, and not this session alone.
+    pub(super) person: bool,
+}
+
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) name: LoginName,
+    pub(super) oid: ObjectId,
+}
+
+impl Gate {
+    /// Whose session this is: as it was told at the login, or who holds the uid of adopted processes.
+    pub(super) fn owner(&self, row: &Row) -> Option<Owner> {
+        if let (Origin::Login, Ok(name), Ok(oid)) = (row.origin, LoginName::parse(&row.user), row.oid.parse())
+        {
+            return Some(Owner { name, oid });
+        }
+        lock(&self.accounts)
+            .by_uid(row.uid)
+            .map(|person| Owner { name: person.name.clone(), oid: person.oid })
+    }
+
+    /// The right of a session's owner, asked anew.
+    pub(super) async fn live_roles(&self, owner: &Owner) -> Known {
+        let tenant = lock(&self.accounts).tenant();
+        self.outside.roles.ask(self.role_ask((tenant, owner.oid), Service::Live)).await
+    }
+
+    /// Judges one session with this answer about its owner's right.
+    pub(super) fn judge_live(&self, row: &Row, owner: Option<&Owner>, known: &Known) -> Stay {
+        let correlation =
+            if row.correlation.is_empty() { Self::new_correlation() } else { row.correlation.clone() };
+        let case = self.live_case(row, correlation.clone());
+        let Some(owner) = owner else {
+            // Processes of a uid that nobody was ever let in under.
+            return self.leave(case.refuse(Reason::NoAdmit, Arc::default()).record, Reason::NoAdmit, true);
+        };
+        let credential = self.live_credential(row, owner);
+        if let Some(reason) = self.withdrawn(&credential) {
+            self.close_account(owner.oid, &owner.name, reason);
+            return self.leave(case.refuse(reason, credential.steps).record, reason, true);
+        }
+        let ruling = self.rule(Service::Live, &owner.name, &credential, known.answer.clone(), self.moment());
+        self.settle_grace(owner.oid, ruling.effect, known.age);
+        match &ruling.judgement.verdict {
+            Verdict::Permit(permit) => {
+                if !permit.degraded() && !permit.admin() {
+                    self.close_account(owner.oid, &owner.name, Reason::NoAdminRole);
+                }
+                Stay::Until { until: permit.until(), degraded: permit.degraded() }
+            }
+            Verdict::Denial(denial) => {
+                let reason = denial.reason();
+                // A certificate that has ended says nothing about the person's other sessions.
+                let person = reason != Reason::CertExpired || row.origin == Origin::Adopted;
+                if person {
+                    self.lock_out(owner, reason);
+                }
+                let record = case.deny(credential.steps.clone(), &ruling.judgement, Some(owner.oid)).record;
+                self.leave(record, reason, person)
+            }
+        }
+    }
+
+    fn live_case(&self, row: &Row, correlation: String) -> Case {
+        let account = Account {
+            user: row.user.clone(),
+            service: "session".into(),
+            rhost: row.rhost.clone(),
+            tty: String::new(),
+            loginuid: NO_LOGINUID,
+            parents: vec![],
+        };
+        Case::new(&account, correlation, self.moment().wall)
+    }
+
+    /// What a session rests on: its own certificate, or the last one of whoever holds the uid.
+    fn live_credential(&self, row: &Row, owner: &Owner) -> Credential {
+        let accounts = lock(&self.accounts);
+        if row.origin == Origin::Login {
+            return Credential {
+                admitted: true,
+                tenant: Some(accounts.tenant()),
+                identity: Some((accounts.tenant(), owner.oid)),
+                // The certificate began before the session did; what was withdrawn since covers both.
+                begins: Some(Timestamp(row.started)),
+                ends: (row.until != 0).then_some(Timestamp(row.until)),
+                held: Some(row.uid),
+                steps: Arc::default(),
+            };
+        }
+        let account = accounts.by_oid(owner.oid).map(Credential::of_account).unwrap_or_default();
+        Credential { held: Some(row.uid), ..account }
+    }
+
+    /// While a person's sessions end, the account is locked whatever the reason: what is left of them must
+    /// not start anew. The next yes opens it.
+    fn lock_out(&self, owner: &Owner, reason: Reason) {
+        self.close_account(owner.oid, &owner.name, reason);
+        if let Err(cause) = lock(&self.accounts).lock(owner.oid) {
+            tracing::error!("the account of {} could not be locked: {cause}", owner.name);
+        }
+    }
+
+    fn leave(&self, record: Record, reason: Reason, person: bool) -> Stay {
+        let text = format!(
+            "your session ends: {}\n{}\nreason {reason}, ref {}",
+            record.text, record.hint, record.correlation
+        );
+        self.recorder.record(record);
+        Stay::End(Leave { reason, text, person })
+    }
+}

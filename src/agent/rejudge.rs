@@ -1,0 +1,296 @@
+//! Judges every live session again: on a timer, when its access ends by itself, and at once when something
+//! was heard about its person. What turns to no is given to sessiond to end.
+//!
+//! Azure is asked once for each person, a few people at a time, and stands back for new logins.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nightlatch_model::{MAX_ACCOUNTS, ObjectId, Reason, Timestamp};
+use nightlatch_wire::session::{Origin, Row, State, Target};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::gate::{Gate, Known, lock};
+use super::live::{Leave, Owner, Stay};
+use super::refresh::{Stamp, stamp};
+use super::settings::Settings;
+use crate::config::RoleBackEnd;
+use crate::sessions::{Control, Due, Turn};
+
+/// How many people Azure is asked about at once.
+const MAX_PEOPLE_AT_ONCE: usize = 8;
+/// How often the table is looked at while nothing falls due.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The same while roles come from a file, which is looked at as well.
+const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(2);
+
+/// The pause after sessiond could not be asked.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Who is to be judged at once. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Wake(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    asked: Mutex<Asked>,
+    heard: Notify,
+}
+
+#[derive(Default)]
+struct Asked {
+    everybody: bool,
+    people: HashSet<ObjectId>,
+}
+
+impl Asked {
+    fn all() -> Self {
+        Self { everybody: true, ..Self::default() }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.everybody && self.people.is_empty()
+    }
+
+    fn add(&mut self, more: Self) {
+        self.everybody |= more.everybody;
+        self.people.extend(more.people);
+    }
+}
+
+impl Wake {
+    /// Something was heard about a person.
+    pub fn person(&self, oid: ObjectId) {
+        let mut asked = lock(&self.0.asked);
+        if asked.people.len() < MAX_ACCOUNTS {
+            asked.people.insert(oid);
+        } else {
+            asked.everybody = true;
+        }
+        drop(asked);
+        self.0.heard.notify_one();
+    }
+
+    /// Something was heard about everybody.
+    pub fn everybody(&self) {
+        lock(&self.0.asked).everybody = true;
+        self.0.heard.notify_one();
+    }
+
+    fn take(&self) -> Asked {
+        std::mem::take(&mut lock(&self.0.asked))
+    }
+}
+
+/// What `status` says of it.
+#[derive(Default)]
+pub(super) struct Pulse {
+    pub(super) live: AtomicUsize,
+    pub(super) kept_by_grace: AtomicUsize,
+    /// Why sessiond could not be asked the last time.
+    pub(super) trouble: Mutex<Option<String>>,
+}
+
+/// The judge of live sessions.
+pub(super) struct Rejudger {
+    gate: Arc<Gate>,
+    control: Control,
+    due: Due,
+    end_grace_s: u16,
+    roles_file: Option<(PathBuf, Option<Stamp>)>,
+    /// What a failed look left to do.
+    left: Asked,
+    pulse: Arc<Pulse>,
+}
+
+/// The sessions of one person, or of a uid that nobody holds.
+struct Group {
+    owner: Option<Owner>,
+    rows: Vec<Row>,
+    judge: bool,
+}
+
+impl Rejudger {
+    /// Judges the sessions that `control` knows, by this gate.
+    pub(super) fn new(gate: Arc<Gate>, control: Control, settings: &Settings, pulse: Arc<Pulse>) -> Self {
+        let from_file = settings.roles_from == RoleBackEnd::File;
+        let roles_file = from_file.then(|| (settings.roles_file.clone(), stamp(&settings.roles_file)));
+        let (due, end_grace_s) = (Due::new(settings.rejudge), settings.end_grace_s);
+        Self { gate, control, due, end_grace_s, roles_file, left: Asked::all(), pulse }
+    }
+
+    /// Judges for as long as the daemon runs.
+    pub(super) async fn run(mut self) {
+        let wake = self.gate.wake.clone();
+        let mut wait = Duration::ZERO;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = wake.0.heard.notified() => {}
+            }
+            let mut asked = wake.take();
+            asked.everybody |= self.roles_file_changed();
+            asked.add(std::mem::take(&mut self.left));
+            wait = self.round(asked).await;
+        }
+    }
+
+    fn roles_file_changed(&mut self) -> bool {
+        let Some((path, seen)) = &mut self.roles_file else { return false };
+        let fresh = stamp(path);
+        std::mem::replace(seen, fresh) != fresh
+    }
+
+    /// One look at the table. Gives the time to the next.
+    async fn round(&mut self, asked: Asked) -> Duration {
+        let look = if self.roles_file.is_some() { LOOK_AT_FILE_EVERY } else { LOOK_EVERY };
+        let rows = match self.control.list(false).await {
+            Ok(rows) => rows,
+            Err(cause) => {
+                let text = format!("{cause}: {:?}", std::error::Error::source(&cause));
+                if lock(&self.pulse.trouble).replace(text.clone()).is_none() {
+                    error!("sessions cannot be judged: {text}");
+                }
+                // Nobody is forgotten over it.
+                self.left.add(asked);
+                return RETRY_AFTER;
+            }
+        };
+        if lock(&self.pulse.trouble).take().is_some() {
+            info!("sessions are judged again");
+        }
+        let live: Vec<Row> = rows
+            .into_iter()
+            .filter(|row| row.state == State::Open && row.origin != Origin::BreakGlass)
+            .collect();
+        self.pulse.live.store(live.len(), Ordering::Relaxed);
+        self.due.keep(&live.iter().map(|row| row.id).collect::<Vec<_>>());
+        let groups = self.groups(live, &asked).await;
+        self.judge(groups).await;
+        let now = self.gate.moment().wall;
+        let look = self.due.next_end(now).map_or(look, |left| look.min(left));
+        if self.left.is_empty() { look } else { look.min(RETRY_AFTER) }
+    }
+
+    /// Sorts the sessions by person, says whose turn it is, and warns.
+    async fn groups(&mut self, live: Vec<Row>, asked: &Asked) -> Vec<Group> {
+        let (now, boot) = (self.gate.moment().wall, self.gate.clock().boot());
+        let mut groups: BTreeMap<Result<ObjectId, u32>, Group> = BTreeMap::new();
+        for row in live {
+            let owner = self.gate.owner(&row);
+            let until = (row.until != 0).then_some(Timestamp(row.until));
+            // What was adopted has no yes yet.
+            let at_once = row.origin == Origin::Adopted;
+            let turn = self.due.turn(row.id, until, at_once, now, boot, chance());
+            let heard = owner.as_ref().is_some_and(|owner| asked.people.contains(&owner.oid));
+            if let Turn::Warn(left) = turn {
+                let text = format!(
+                    "your access to this node ends in {left} seconds; get a new certificate and log in again"
+                );
+                if let Err(cause) = self.control.say(row.id, &text).await {
+                    warn!("session {} was not warned: {cause}", row.id);
+                }
+            }
+            let key = owner.as_ref().map_or(Err(row.uid), |owner| Ok(owner.oid));
+            let group = groups.entry(key).or_insert_with(|| Group { owner, rows: vec![], judge: false });
+            group.judge |= turn == Turn::Judge || heard || asked.everybody;
+            group.rows.push(row);
+        }
+        groups.into_values().filter(|group| group.judge).collect()
+    }
+
+    async fn judge(&mut self, groups: Vec<Group>) {
+        let places = Arc::new(Semaphore::new(MAX_PEOPLE_AT_ONCE));
+        let mut asked = JoinSet::new();
+        for group in groups {
+            let (gate, places) = (Arc::clone(&self.gate), Arc::clone(&places));
+            asked.spawn(async move {
+                let _place = places.acquire_owned().await;
+                let known = match &group.owner {
+                    Some(owner) => gate.live_roles(owner).await,
+                    None => Known::nobody(),
+                };
+                (group, known)
+            });
+        }
+        let mut kept_by_grace = 0;
+        while let Some(done) = asked.join_next().await {
+            // A question that panicked is asked again at the next look.
+            let Ok((group, known)) = done else { continue };
+            kept_by_grace += self.settle(&group, &known).await;
+        }
+        self.pulse.kept_by_grace.store(kept_by_grace, Ordering::Relaxed);
+    }
+
+    /// Judges each session of a person, and ends what may not stay. Gives how many stay by grace.
+    async fn settle(&mut self, group: &Group, known: &Known) -> usize {
+        let boot = self.gate.clock().boot();
+        let mut by_grace = 0;
+        let mut person: Option<Leave> = None;
+        for row in &group.rows {
+            match self.gate.judge_live(row, group.owner.as_ref(), known) {
+                Stay::Until { until, degraded } => {
+                    by_grace += usize::from(degraded);
+                    self.due.judged(row.id, Some(until), boot, chance());
+                }
+                Stay::End(leave) if leave.person => person = Some(leave),
+                Stay::End(leave) => self.end(Target::Session(row.id), row, &leave).await,
+            }
+        }
+        if let (Some(leave), Some(row)) = (person, group.rows.first()) {
+            self.end(Target::Person(row.uid), row, &leave).await;
+        }
+        by_grace
+    }
+
+    async fn end(&mut self, target: Target, row: &Row, leave: &Leave) {
+        let word = leave.reason.word();
+        let done = self.control.end(target, self.end_grace_s, word, &leave.text).await;
+        match done {
+            Ok(()) => info!(
+                NIGHTLATCH_REASON = word,
+                NIGHTLATCH_USER = row.user,
+                NIGHTLATCH_SESSION = row.id,
+                NIGHTLATCH_CORRELATION = row.correlation,
+                "the session of {} ends: {word}",
+                row.user
+            ),
+            Err(cause) => {
+                error!("session {} should end ({word}) and was not ended: {cause}", row.id);
+                self.left.everybody = true;
+            }
+        }
+    }
+}
+
+/// The sign-in of a person was taken back by Entra, or their access by hand: what they hold from before is
+/// worth nothing any more, and their sessions are judged at once.
+impl Gate {
+    /// Withdraws a person's access. Nothing in here can give any.
+    pub(super) fn withdraw(&self, oid: ObjectId, reason: Reason) {
+        let now = self.moment().wall;
+        if let Err(cause) = lock(&self.withdrawn).withdraw(oid, now, reason) {
+            error!(
+                "that access was withdrawn will not survive a restart: {cause}: {:?}",
+                std::error::Error::source(&cause)
+            );
+        }
+        let name = lock(&self.accounts).by_oid(oid).map(|person| person.name.clone());
+        if let Some(name) = name {
+            self.close_account(oid, &name, reason);
+        }
+        self.wake.person(oid);
+    }
+}
+
+/// Any number; without randomness everybody comes in time instead of spread.
+fn chance() -> u32 {
+    let mut random = [0_u8; 4];
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    u32::from_ne_bytes(random)
+}

@@ -1,0 +1,120 @@
+//! What `nightlatch status` shows: the health of every part, how old its knowledge is, and what would happen
+//! if Azure vanished now.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nightlatch_model::Role;
+use nightlatch_policy::{Grace, LoginRequest, Service, grace};
+
+use super::admin::StatusSource;
+use super::admin::v1::StatusRow;
+use super::broker::Health;
+use super::gate::{Gate, lock};
+use super::rejudge::Pulse;
+use super::settings::Settings;
+use crate::config::Mode;
+use crate::telemetry::ServiceTimes;
+
+/// How long the answers on each socket take.
+#[derive(Default)]
+pub(super) struct DoorTimes {
+    pub(super) hook: Arc<ServiceTimes>,
+    pub(super) account: Arc<ServiceTimes>,
+}
+
+/// Where the rows come from.
+pub(super) struct Parts {
+    pub(super) times: DoorTimes,
+    pub(super) broker: Health,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+fn row(part: &str, state: &str, detail: String) -> StatusRow {
+    StatusRow { part: part.into(), state: state.into(), detail }
+}
+
+/// The rows, made anew at each question.
+pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> StatusSource {
+    let settings = settings.clone();
+    Box::new(move || {
+        let took =
+            |times: &ServiceTimes| times.last().map_or_else(|| "none yet".to_owned(), |t| t.to_string());
+        let mut rows = vec![
+            row("mode", "ok", format!("{:?}", settings.mode).to_lowercase()),
+            row("tenant", "ok", settings.tenant.to_string()),
+            row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
+            authorities(&gate),
+            row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
+            row("hook answers", "ok", took(&parts.times.hook)),
+            row("account answers", "ok", took(&parts.times.account)),
+            clock(&gate),
+            sessions(&settings, &parts.pulse),
+            without_azure(&gate, &parts.pulse),
+        ];
+        rows.extend(parts.broker.rows());
+        rows
+    })
+}
+
+fn authorities(gate: &Gate) -> StatusRow {
+    let now = gate.clock().now();
+    let keys = gate.with_facts(|facts| facts.trust.kept());
+    let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
+    let state = if keys.is_empty() { "down" } else { "ok" };
+    row("certificate authorities", state, format!("{} keys, oldest seen {oldest} s ago", keys.len()))
+}
+
+fn clock(gate: &Gate) -> StatusRow {
+    let boot = gate.clock().boot();
+    match gate.time.mark.at(boot) {
+        None => row("clock", "ok", "nobody has told a time yet".into()),
+        Some(_) if gate.moment().suspect => {
+            let behind = gate.moment().wall.since(gate.clock().now());
+            row("clock", "degraded", format!("{behind} s behind the time that Azure told: set it"))
+        }
+        Some(mark) => row(
+            "clock",
+            "ok",
+            format!("{} s ahead of the time that Azure told", gate.clock().now().since(mark)),
+        ),
+    }
+}
+
+fn sessions(settings: &Settings, pulse: &Pulse) -> StatusRow {
+    match &*lock(&pulse.trouble) {
+        // Nothing is attached to them, and sessiond may not even be there.
+        Some(_) if settings.mode == Mode::Observe => row("sessions", "ok", "not kept while observing".into()),
+        Some(trouble) => row("sessions", "down", trouble.clone()),
+        None => {
+            let live = pulse.live.load(Ordering::Relaxed);
+            row("sessions", "ok", format!("{live} live, judged every {} s", settings.rejudge.as_secs()))
+        }
+    }
+}
+
+/// Who could still log in, and for how long, if nothing of Azure answered from now on.
+fn without_azure(gate: &Gate, pulse: &Pulse) -> StatusRow {
+    let now = gate.moment();
+    let ledger = lock(&gate.grace);
+    let (mut people, mut last, mut admins) = (HashSet::new(), None, 0);
+    for yes in ledger.iter() {
+        let request = LoginRequest { service: Service::Ssh, name: yes.name.clone() };
+        let held = grace(Some(yes), (yes.tid, yes.oid), &request, gate.settings.grace, now);
+        match held {
+            Grace::Holds { until, .. } => {
+                people.insert(yes.oid);
+                last = last.max(Some(until));
+            }
+            Grace::Fails(_) => admins += usize::from(yes.role == Role::Admin),
+        }
+    }
+    let by_grace = pulse.kept_by_grace.load(Ordering::Relaxed);
+    let until = last.map_or_else(String::new, |until| format!(", the last until {until}"));
+    let detail = format!(
+        "{} people could log in by grace{until}; {admins} administrators could not; {by_grace} sessions live by grace now",
+        people.len()
+    );
+    row("if Azure vanished", if by_grace > 0 { "degraded" } else { "ok" }, detail)
+}
