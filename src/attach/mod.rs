@@ -24,6 +24,7 @@ mod tools;
 mod run_tests;
 
 pub use place::Root;
+pub use plan::{Mode, Wish};
 pub use refusal::Refusal;
 pub use run::{Report, attach, detach};
 pub use tools::{Said, System, Tools};

@@ -1,5 +1,6 @@
-//! Our lines in PAM services. Each pair is gated on our uid range with `user_unknown=ignore`, so that
-//! a local user never reaches our helper, whatever state it is in.
+//! Our lines in PAM services. In mode enforce each is gated on our uid range with `user_unknown=ignore`,
+//! so that a local user never reaches our helper, whatever state it is in. In mode observe there is one
+//! line, optional, for everybody.
 
 use nightlatch_model::{UID_HIGH, UID_LOW};
 
@@ -13,6 +14,11 @@ pub const HELPER: &str = "/usr/libexec/nightlatch/pam";
 pub const GATE_CONTROL: &str = "[success=ignore user_unknown=ignore default=1]";
 /// The words that pam_exec(8) needs: root as real user as well, and the helper's text for the person.
 pub const EXEC_WORDS: [&str; 3] = ["seteuid", "quiet", "stdout"];
+/// The module that gives a session its login uid and its number: before it no session can be told
+/// from another.
+pub const LOGIN_UID: &str = "pam_loginuid.so";
+/// The helper's argument in mode observe: it looks, prints nothing and ends with 0.
+pub const OBSERVE: &str = "observe";
 /// Files that bring no account rules, by the names that Debian gives them.
 const OTHER_PHASES: [&str; 4] =
     ["common-auth", "common-password", "common-session", "common-session-noninteractive"];
@@ -31,12 +37,21 @@ fn ask(kind: &str) -> String {
     format!("{}{kind} requisite pam_exec.so {} {HELPER}\n", gate(kind), EXEC_WORDS.join(" "))
 }
 
+/// The session's record, without which none of our sessions opens, then a home at the first login.
+fn session_lines() -> String {
+    let gate = gate("session");
+    format!(
+        "{gate}session required pam_exec.so {} {HELPER}\n{gate}session optional pam_mkhomedir.so umask=0077\n",
+        EXEC_WORDS.join(" ")
+    )
+}
+
 /// What a service gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The reason text through keyboard-interactive.
     pub auth: bool,
-    /// A home at the first login.
+    /// The session's record and a home, at the end, behind everything that sets the session up.
     pub session: bool,
 }
 
@@ -55,10 +70,18 @@ pub fn attach(path: &str, text: &str, wanted: Wanted) -> Result<String, Refusal>
         new = blocks::insert(&new, place.map_or(0, |(at, _)| at), &ask("auth"));
     }
     if wanted.session {
-        let lines = format!("{}session optional pam_mkhomedir.so umask=0077\n", gate("session"));
-        new = blocks::append(&new, &lines);
+        new = blocks::append(&new, &session_lines());
     }
     Ok(new)
+}
+
+/// The service with the one line that looks at every login and decides nothing.
+///
+/// # Errors
+/// When a mark lost its partner.
+pub fn observe(path: &str, text: &str) -> Result<String, Refusal> {
+    let line = format!("session optional pam_exec.so seteuid quiet {HELPER} {OBSERVE}\n");
+    Ok(blocks::append(&detach(path, text)?, &line))
 }
 
 /// The service as it would be without us.
@@ -102,14 +125,24 @@ mod tests {
     use super::*;
 
     const BOTH: Wanted = Wanted { auth: false, session: true };
+    /// The statements of Debian 12.
     const DEBIAN_SSHD: &str = "\
 # Standard Un*x authentication.
 @include common-auth
 account    required     pam_nologin.so
 # account  required     pam_access.so
 @include common-account
+session [success=ok ignore=ignore module_unknown=ignore default=bad]        pam_selinux.so close
 session    required     pam_loginuid.so
+session    optional     pam_keyinit.so force revoke
 @include common-session
+session    optional     pam_motd.so  motd=/run/motd.dynamic
+session    optional     pam_motd.so noupdate
+session    optional     pam_mail.so standard noenv # [1]
+session    required     pam_limits.so
+session    required     pam_env.so # [1]
+session    required     pam_env.so user_readenv=1 envfile=/etc/default/locale
+session [success=ok ignore=ignore module_unknown=ignore default=bad]        pam_selinux.so open
 @include common-password
 ";
     const DEBIAN_SUDO: &str = "\
@@ -121,13 +154,34 @@ session    required   pam_limits.so
 @include common-account
 @include common-session-noninteractive
 ";
+    /// The statements of Azure Linux 3, here without the last newline.
     const AZURE_LINUX: &str = "\
 # Begin /etc/pam.d/sshd
-auth            include     system-auth
-account         include     system-account
-password        include     system-password
-session         include     system-session
-# End";
+auth            include         system-auth
+account         include         system-account
+password        include         system-password
+session         required        pam_selinux.so close
+session         optional        pam_loginuid.so
+session         include         system-session
+session         required        pam_selinux.so open
+# End /etc/pam.d/sshd";
+    const SESSION: &str = "\
+# BEGIN nightlatch: `nightlatch detach` removes these lines
+session [success=ignore user_unknown=ignore default=1] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575
+session required pam_exec.so seteuid quiet stdout /usr/libexec/nightlatch/pam
+session [success=ignore user_unknown=ignore default=1] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575
+session optional pam_mkhomedir.so umask=0077
+# END nightlatch
+";
+    const OBSERVING: &str = "\
+# BEGIN nightlatch: `nightlatch detach` removes these lines
+session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe
+# END nightlatch
+";
+    /// Where the text before our block had no last newline.
+    fn joined(block: &str) -> String {
+        format!("\n{}", block.replacen("lines\n", "lines, after a line without its end\n", 1))
+    }
 
     #[test]
     fn our_pair_stands_before_what_decides() {
@@ -153,6 +207,43 @@ session         include     system-session
         let azure = attach("sshd", AZURE_LINUX, BOTH).unwrap();
         assert!(azure.find("pam_exec.so") < azure.find("system-account"));
         assert!(azure.find("system-session") < azure.find("pam_mkhomedir"));
+    }
+
+    #[test]
+    fn the_session_lines_stand_at_the_end_each_behind_its_gate() {
+        let debian = attach("sshd", DEBIAN_SSHD, BOTH).unwrap();
+        assert!(debian.ends_with(&format!("@include common-password\n{SESSION}")), "{debian}");
+        let azure = attach("sshd", AZURE_LINUX, BOTH).unwrap();
+        assert!(azure.ends_with(&format!("# End /etc/pam.d/sshd{}", joined(SESSION))), "{azure}");
+        let sudo = attach("sudo", DEBIAN_SUDO, Wanted { auth: false, session: false }).unwrap();
+        let ours = sudo.lines().filter(|line| line.starts_with("session") && line.contains("nightlatch"));
+        assert_eq!(ours.count(), 0, "{sudo}");
+    }
+
+    #[test]
+    fn observing_is_one_line_at_the_end_and_nothing_else() {
+        let debian = observe("sshd", DEBIAN_SSHD).unwrap();
+        assert_eq!(debian, format!("{DEBIAN_SSHD}{OBSERVING}"));
+        let azure = observe("sshd", AZURE_LINUX).unwrap();
+        assert_eq!(azure, format!("{AZURE_LINUX}{}", joined(OBSERVING)));
+        for text in [DEBIAN_SSHD, AZURE_LINUX] {
+            let once = observe("sshd", text).unwrap();
+            assert_eq!(observe("sshd", &once).unwrap(), once, "twice is once");
+            assert_eq!(detach("sshd", &once).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn one_mode_takes_the_others_lines_out() {
+        for text in [DEBIAN_SSHD, AZURE_LINUX] {
+            for wanted in [BOTH, Wanted { auth: true, session: true }] {
+                let (watching, deciding) =
+                    (observe("sshd", text).unwrap(), attach("sshd", text, wanted).unwrap());
+                assert_eq!(attach("sshd", &watching, wanted).unwrap(), deciding);
+                assert_eq!(observe("sshd", &deciding).unwrap(), watching);
+            }
+        }
+        assert!(matches!(observe("sshd", "# BEGIN nightlatch\n"), Err(Refusal::Marks(_))));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reading a PAM service as pam.d(5) describes it.
 
+use super::place::Root;
+
 /// One line of a service file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -25,6 +27,19 @@ impl Rule {
     pub fn included(&self) -> Option<&str> {
         let includes = self.kind == "@include" || matches!(self.control.as_str(), "include" | "substack");
         includes.then_some(self.module.as_str())
+    }
+
+    /// How many of the rules behind it the line may pass by: all of them where it may end the phase
+    /// with a yes.
+    #[must_use]
+    pub fn reach(&self) -> usize {
+        let inside = self.control.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let Some(inside) = inside else {
+            return if self.control == "sufficient" { usize::MAX } else { 0 };
+        };
+        let actions = inside.split_whitespace().filter_map(|pair| pair.split_once('='));
+        let far = |action: &str| if action == "done" { usize::MAX } else { action.parse().unwrap_or(0) };
+        actions.map(|(_, action)| far(action)).max().unwrap_or(0)
     }
 
     /// Whether the line may end the phase with a yes, or jump, so that what follows is not reached.
@@ -91,6 +106,13 @@ pub fn statements(text: &str) -> Vec<(usize, Rule)> {
     found
 }
 
+/// The text of a service file of the machine, by its name or its path.
+#[must_use]
+pub fn service_text(root: &Root, name: &str) -> Option<String> {
+    let path = if name.starts_with('/') { name.to_owned() } else { format!("/etc/pam.d/{name}") };
+    root.text(&path).ok().flatten()
+}
+
 /// One phase of a service with its includes laid open; `file` answers the text of a service file.
 pub fn phase(service: &str, kind: &str, file: &dyn Fn(&str) -> Option<String>) -> Vec<Rule> {
     let mut rules = Vec::new();
@@ -141,6 +163,20 @@ mod tests {
         assert!(rule("# account required x.so").is_none() && rule("").is_none());
         assert!(!rule("account required pam_nologin.so").unwrap().may_skip());
         assert!(rule("account sufficient pam_localuser.so").unwrap().may_skip());
+    }
+
+    #[test]
+    fn how_far_a_line_may_leap() {
+        for (line, reach) in [
+            ("session required x.so", 0),
+            ("session optional x.so", 0),
+            ("session sufficient x.so", usize::MAX),
+            ("session [success=done default=ignore] x.so", usize::MAX),
+            ("session [success=1 new_authtok_reqd=3 default=ignore] x.so", 3),
+            ("session [success=ok default=die] x.so", 0),
+        ] {
+            assert_eq!(rule(line).unwrap().reach(), reach, "{line}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::nsswitch::{self, Swap};
 use super::pam_edit::{self, Wanted};
+use super::pam_stack;
 use super::place::Root;
 use super::refusal::Refusal;
 use super::sshd_config::{self, Line};
@@ -18,6 +19,37 @@ pub const FOLDER: &str = "/var/lib/nightlatch-attach";
 const MEMORY: &str = "/var/lib/nightlatch-attach/state.json";
 /// The PAM services of a login and of an administrator's command.
 pub const SERVICES: [&str; 3] = ["sshd", "sudo", "sudo-i"];
+
+const SSHD_SERVICE: &str = "/etc/pam.d/sshd";
+
+/// What nightlatch is attached for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It looks at each login through sshd and decides none.
+    Observe,
+    /// It decides the logins of Entra users.
+    Enforce,
+}
+
+impl Mode {
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What is wanted of attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// `mode`.
+    pub mode: Mode,
+    /// `login.interactive_reason`.
+    pub interactive_reason: bool,
+}
 
 /// What detach needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,19 +144,63 @@ fn own_text(root: &Root, path: &str) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// What attach would do. sshd comes last: by then everything that a login needs is in place.
+/// What attach would do.
 ///
 /// # Errors
 /// Whatever keeps it from being done safely.
-pub fn attach(root: &Root, interactive_reason: bool) -> Result<Plan, Refusal> {
+pub fn attach(root: &Root, wish: Wish) -> Result<Plan, Refusal> {
+    match wish.mode {
+        Mode::Observe => observe(root),
+        Mode::Enforce => enforce(root, wish.interactive_reason),
+    }
+}
+
+/// Whether a session of sshd gets a login uid and a number.
+fn sets_login_uid(root: &Root) -> bool {
+    let rules = pam_stack::phase("sshd", "session", &|name| pam_stack::service_text(root, name));
+    rules.iter().any(|rule| rule.module_name() == pam_edit::LOGIN_UID)
+}
+
+/// One line in sshd's PAM service; what mode enforce had put in goes. Others may decide meanwhile.
+fn observe(root: &Root) -> Result<Plan, Refusal> {
+    let (_, lines) = sshd_lines(root)?;
+    let faults = ready::faults(root, Mode::Observe);
+    if !faults.is_empty() {
+        return Err(Refusal::NotReady(faults));
+    }
+    let mut plan = detach(root)?;
+    plan.changes.retain(|change| change.path != SSHD_SERVICE);
+    let text = sshd_service(root)?;
+    let new = pam_edit::observe(SSHD_SERVICE, &text)?;
+    plan.add(SSHD_SERVICE, Some(text), Some(new), 0o644);
+    let decides = "it goes on deciding, nightlatch looks on";
+    plan.notes.extend(ready::other_agent(root, &lines).iter().map(|other| format!("{other}: {decides}")));
+    plan.notes.extend(ready::shortcomings(root));
+    if !sets_login_uid(root) {
+        plan.notes.push(format!("before `mode = \"enforce\"`: {}", Refusal::NoLoginUid));
+    }
+    Ok(plan)
+}
+
+fn sshd_service(root: &Root) -> Result<String, Refusal> {
+    let text = root.text(SSHD_SERVICE)?;
+    text.ok_or_else(|| Refusal::Missing(SSHD_SERVICE.into(), "install openssh-server with PAM"))
+}
+
+/// sshd comes last: by then everything that a login needs is in place.
+fn enforce(root: &Root, interactive_reason: bool) -> Result<Plan, Refusal> {
     let (main, lines) = sshd_lines(root)?;
     let others = ready::other_agent(root, &lines);
     if !others.is_empty() {
         return Err(Refusal::OtherAgent(others));
     }
-    let faults = ready::faults(root);
+    let faults = ready::faults(root, Mode::Enforce);
     if !faults.is_empty() {
         return Err(Refusal::NotReady(faults));
+    }
+    sshd_service(root)?;
+    if !sets_login_uid(root) {
+        return Err(Refusal::NoLoginUid);
     }
     let mut plan = Plan::default();
 
@@ -137,12 +213,7 @@ pub fn attach(root: &Root, interactive_reason: bool) -> Result<Plan, Refusal> {
 
     for service in SERVICES {
         let path = format!("/etc/pam.d/{service}");
-        let Some(text) = root.text(&path)? else {
-            if service == "sshd" {
-                return Err(Refusal::Missing(path, "install openssh-server with PAM"));
-            }
-            continue;
-        };
+        let Some(text) = root.text(&path)? else { continue };
         if pam_edit::borrows_from(&text, "sudo") {
             continue;
         }

@@ -5,17 +5,28 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
 use super::place::Root;
+use super::plan::Mode;
 use super::sshd_config::Line;
-use super::{nsswitch, pam_stack, sshd_edit};
+use super::{nsswitch, pam_edit, pam_stack, sshd_edit};
 
-/// The programs that sshd, PAM and NSS rest on.
-pub const PROGRAMS: [&str; 3] = [
+/// The keeper of sessions, which mode observe can do without.
+pub const SESSIOND: &str = "/usr/libexec/nightlatch/sessiond";
+/// The programs that sshd, PAM, NSS and sessions rest on.
+pub const PROGRAMS: [&str; 4] = [
     "/usr/libexec/nightlatch/authorized-keys",
-    "/usr/libexec/nightlatch/pam",
+    pam_edit::HELPER,
     "/usr/libexec/nightlatch/userdbd",
+    SESSIOND,
 ];
+
 /// The modules that our PAM lines name.
-pub const MODULES: [&str; 3] = ["pam_succeed_if.so", "pam_exec.so", "pam_mkhomedir.so"];
+const fn modules(mode: Mode) -> &'static [&'static str] {
+    match mode {
+        Mode::Enforce => &["pam_succeed_if.so", "pam_exec.so", "pam_mkhomedir.so"],
+        Mode::Observe => &["pam_exec.so"],
+    }
+}
+
 /// Where libraries are; `*` stands for the machine's triplet.
 const LIBRARY_FOLDERS: [&str; 6] = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/lib/*", "/lib/*"];
 
@@ -89,8 +100,8 @@ fn has_library(root: &Root, sub: &str, name: &str) -> bool {
 
 /// PAM modules of ours that are missing.
 #[must_use]
-pub fn missing_modules(root: &Root) -> Vec<&'static str> {
-    MODULES.into_iter().filter(|name| !has_library(root, "/security", name)).collect()
+pub fn missing_modules(root: &Root, mode: Mode) -> Vec<&'static str> {
+    modules(mode).iter().copied().filter(|name| !has_library(root, "/security", name)).collect()
 }
 
 /// Whether nss-systemd is installed.
@@ -99,27 +110,48 @@ pub fn has_nss_systemd(root: &Root) -> bool {
     has_library(root, "", "libnss_systemd.so.2")
 }
 
-/// Everything that keeps attach from starting; empty when it may.
-#[must_use]
-pub fn faults(root: &Root) -> Vec<String> {
-    let mut faults: Vec<String> = PROGRAMS.iter().flat_map(|path| program_faults(root, path)).collect();
-    // A parent that they share is named once.
+/// What is wrong with some programs; a parent that they share is named once.
+fn faults_of(root: &Root, programs: &[&str]) -> Vec<String> {
+    let mut faults: Vec<String> = programs.iter().flat_map(|path| program_faults(root, path)).collect();
     let mut seen = std::collections::BTreeSet::new();
     faults.retain(|fault| seen.insert(fault.clone()));
+    faults
+}
+
+fn module_faults(root: &Root, mode: Mode) -> impl Iterator<Item = String> {
+    missing_modules(root, mode).into_iter().map(|module| {
+        format!("the PAM module `{module}` is not installed: install `libpam-modules` (Debian) or `pam`")
+    })
+}
+
+/// Everything that keeps attach from starting; empty when it may.
+#[must_use]
+pub fn faults(root: &Root, mode: Mode) -> Vec<String> {
+    if mode == Mode::Observe {
+        let mut faults = faults_of(root, &[pam_edit::HELPER]);
+        faults.extend(module_faults(root, mode));
+        return faults;
+    }
+    let mut faults = faults_of(root, &PROGRAMS);
     let passwd = root.text("/etc/passwd").ok().flatten().unwrap_or_default();
     let user = format!("{}:", sshd_edit::HOOK_USER);
     if !passwd.lines().any(|line| line.starts_with(&user)) {
         faults.push(format!("the user `{}` does not exist: run `systemd-sysusers`", sshd_edit::HOOK_USER));
     }
-    for module in missing_modules(root) {
-        faults.push(format!(
-            "the PAM module `{module}` is not installed: install `libpam-modules` (Debian) or `pam`"
-        ));
-    }
+    faults.extend(module_faults(root, mode));
     if !has_nss_systemd(root) {
         faults.push("`libnss_systemd.so.2` is not installed: install `libnss-systemd`".to_owned());
     }
     faults
+}
+
+/// What mode observe can do without and mode enforce cannot.
+#[must_use]
+pub fn shortcomings(root: &Root) -> Vec<String> {
+    let needed = faults(root, Mode::Observe);
+    let mut missing = faults_of(root, &PROGRAMS);
+    missing.retain(|fault| !needed.contains(fault));
+    missing
 }
 
 /// Where Microsoft's own login agent stands in sshd, PAM and NSS.
@@ -160,12 +192,32 @@ mod tests {
     #[test]
     fn an_empty_machine_is_not_ready() {
         let folder = tempfile::tempdir().unwrap();
-        let faults = faults(&Root::at(folder.path().to_path_buf())).join("\n");
-        for word in
-            ["authorized-keys", "libexec/nightlatch/pam", "nightlatch-hook", "pam_exec.so", "libnss-systemd"]
-        {
-            assert!(faults.contains(word), "{word} in {faults}");
+        let root = Root::at(folder.path().to_path_buf());
+        let all = faults(&root, Mode::Enforce).join("\n");
+        for word in [
+            "authorized-keys",
+            "libexec/nightlatch/pam",
+            "libexec/nightlatch/sessiond",
+            "nightlatch-hook",
+            "pam_exec.so",
+            "pam_mkhomedir.so",
+            "libnss-systemd",
+        ] {
+            assert!(all.contains(word), "{word} in {all}");
         }
+    }
+
+    #[test]
+    fn observing_needs_the_helper_and_its_module() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path().to_path_buf());
+        let needed = faults(&root, Mode::Observe).join("\n");
+        assert!(needed.contains("libexec/nightlatch/pam`") && needed.contains("pam_exec.so"), "{needed}");
+        for word in ["sessiond", "authorized-keys", "pam_mkhomedir.so", "nightlatch-hook", "libnss"] {
+            assert!(!needed.contains(word), "{word} in {needed}");
+        }
+        let rest = shortcomings(&root).join("\n");
+        assert!(rest.contains("libexec/nightlatch/sessiond") && !rest.contains("nightlatch/pam`"), "{rest}");
     }
 
     #[test]

@@ -13,11 +13,6 @@ pub enum Refusal {
     /// Another run.
     #[error("another `nightlatch attach` or `detach` is running: wait for it")]
     Busy,
-    /// The daemon would decide nothing.
-    #[error(
-        "mode is `observe`, in which nightlatch decides no login: set `mode = \"enforce\"` in /etc/nightlatch/nightlatch.toml, restart nightlatchd and attach again"
-    )]
-    Observing,
     /// Something that a login would need is missing or unsafe. Each line says what to do.
     #[error("not attached, because:\n{}", .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
     NotReady(Vec<String>),
@@ -33,7 +28,7 @@ pub enum Refusal {
     )]
     AlreadyBroken(String),
     /// It would be broken by us.
-    #[error("sshd does not accept the configuration with nightlatch in it (nothing was changed): {0}")]
+    #[error("sshd does not accept the configuration that nightlatch would leave (nothing was changed): {0}")]
     SshdRefuses(String),
     /// Another part of the configuration wins.
     #[error("sshd would not ask nightlatch (everything was put back): {0}")]
@@ -54,6 +49,11 @@ pub enum Refusal {
         "`{0}` has no account phase in which nightlatch could stand: add one, such as `@include common-account`"
     )]
     NoAccountPhase(String),
+    /// No session would have a number of its own.
+    #[error(
+        "`/etc/pam.d/sshd` and what it includes have no `pam_loginuid.so`, so no session could be told from another: add the line `session required pam_loginuid.so` before its other session lines, then attach again"
+    )]
+    NoLoginUid,
     /// nsswitch.conf stops before us.
     #[error(
         "/etc/nsswitch.conf: `{0}` stops after the local files: put `systemd` behind `files` yourself, then attach again"

@@ -6,7 +6,7 @@ use std::fs::File;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::place::Root;
-use super::plan::{self, Change, FOLDER, Memory, Plan};
+use super::plan::{self, Change, FOLDER, Memory, Mode, Plan, Wish};
 use super::refusal::Refusal;
 use super::sshd_config::{self, Effective};
 use super::tools::{Tools, connection_of};
@@ -26,18 +26,14 @@ pub struct Report {
     pub unfinished: bool,
 }
 
-/// Attaches Nightlatch to sshd, PAM, NSS and sudo.
+/// Attaches Nightlatch: in mode enforce to sshd, PAM, NSS and sudo, in mode observe to PAM alone. What the
+/// other mode had put in goes in the same run.
 ///
 /// # Errors
 /// Whatever keeps it from being done safely; then everything is as it was.
-pub fn attach(
-    root: &Root,
-    tools: &dyn Tools,
-    interactive_reason: bool,
-    dry_run: bool,
-) -> Result<Report, Refusal> {
+pub fn attach(root: &Root, tools: &dyn Tools, wish: Wish, dry_run: bool) -> Result<Report, Refusal> {
     check_sshd(tools).map_err(Refusal::AlreadyBroken)?;
-    let plan = plan::attach(root, interactive_reason)?;
+    let plan = plan::attach(root, wish)?;
     if tools
         .run(SSHD, &["-T", "-C", &connection_of(PROBE)])
         .is_some_and(|said| said.ok && Effective::parse(&said.out).get("usepam") != "yes")
@@ -51,19 +47,41 @@ pub fn attach(
     }
     root.private_folder(FOLDER)?;
     let _only_one = lock(root)?;
-    try_on_a_copy(root, tools, interactive_reason)?;
+    match wish.mode {
+        Mode::Enforce => try_on_a_copy(root, tools, wish.interactive_reason)?,
+        Mode::Observe if touches_sshd(&plan.changes) => try_without_us(root, tools)?,
+        Mode::Observe => {}
+    }
     let known = Memory::read(root)?;
-    plan.memory.write(root)?;
-    let held = write_all(root, &plan.changes).and_then(|()| {
-        check_sshd(tools).map_err(Refusal::SshdRefuses)?;
-        in_force(root, tools)
-    });
-    if let Err(first) = held {
+    if wish.mode == Mode::Enforce {
+        plan.memory.write(root)?;
+    }
+    if let Err(first) = write_and_check(root, tools, wish.mode, &plan.changes) {
         let told = put_back(root, &plan.changes, first);
         known.write(root)?;
         return Err(told);
     }
+    if wish.mode == Mode::Observe {
+        // What was known of the lines of mode enforce was needed until they were out.
+        plan.memory.write(root)?;
+    }
     Ok(finish(root, plan, tools))
+}
+
+fn write_and_check(root: &Root, tools: &dyn Tools, mode: Mode, changes: &[Change]) -> Result<(), Refusal> {
+    write_all(root, changes)?;
+    if mode == Mode::Enforce || touches_sshd(changes) {
+        check_sshd(tools).map_err(Refusal::SshdRefuses)?;
+    }
+    if mode == Mode::Enforce {
+        in_force(root, tools)?;
+    }
+    Ok(())
+}
+
+/// Whether sshd has something to read anew; PAM is read at each login.
+fn touches_sshd(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.path.starts_with("/etc/ssh/"))
 }
 
 /// Takes Nightlatch out again.
@@ -85,6 +103,9 @@ pub fn detach(root: &Root, tools: &dyn Tools, dry_run: bool) -> Result<Report, R
     root.remove(&format!("{FOLDER}/lock"))?;
     // What else somebody keeps there is theirs.
     let _ = std::fs::remove_dir(root.path(FOLDER));
+    if !touches_sshd(&plan.changes) {
+        return Ok(finish(root, plan, tools));
+    }
     match check_sshd(tools) {
         Ok(()) => Ok(finish(root, plan, tools)),
         Err(said) => {
@@ -135,6 +156,19 @@ fn try_on_a_copy(root: &Root, tools: &dyn Tools, interactive_reason: bool) -> Re
     match (sshd, sudo) {
         (Some(said), _) if !said.ok => Err(Refusal::SshdRefuses(said.complaint())),
         (_, Some(said)) if !said.ok => Err(Refusal::SudoRefuses(said.complaint())),
+        _ => Ok(()),
+    }
+}
+
+/// sshd judges the main file as it is going to be without our Include.
+fn try_without_us(root: &Root, tools: &dyn Tools) -> Result<(), Refusal> {
+    const TRIAL: &str = "/var/lib/nightlatch-attach/trial-sshd_config";
+    let (main, _) = plan::sshd_lines(root)?;
+    root.write(TRIAL, &sshd_edit::detach(&main)?, 0o600)?;
+    let said = tools.run(SSHD, &["-t", "-f", &root.path(TRIAL).display().to_string()]);
+    root.remove(TRIAL)?;
+    match said {
+        Some(said) if !said.ok => Err(Refusal::SshdRefuses(said.complaint())),
         _ => Ok(()),
     }
 }
@@ -202,8 +236,7 @@ fn put_back(root: &Root, changes: &[Change], first: Refusal) -> Refusal {
 /// Gives the new configuration to the sshd that runs.
 fn finish(root: &Root, plan: Plan, tools: &dyn Tools) -> Report {
     let mut report = Report { changes: plan.changes, notes: plan.notes, unfinished: false };
-    let touches_sshd = report.changes.iter().any(|change| change.path.starts_with("/etc/ssh/"));
-    if !touches_sshd {
+    if !touches_sshd(&report.changes) {
         return report;
     }
     if let Err(said) = reload::reload(root, tools) {

@@ -4,13 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
+use super::pam_edit::HELPER;
 use super::plan::{FOLDER, SUDOERS};
 use super::sshd_config::MAIN;
 use super::sshd_edit::{DROP_IN, HOOK};
-use super::{Refusal, Root, Said, Tools, attach, detach};
+use super::{Mode, Refusal, Root, Said, Tools, Wish, attach, detach};
 
 const AKS: &str = "Include /etc/ssh/sshd_config.d/99-aks-cis.conf\nPubkeyAuthentication no\nUsePAM yes\n";
 const PAM: &str = "@include common-auth\n@include common-account\n@include common-session";
+const LOGIN_UID: &str = "session required pam_loginuid.so\nsession optional pam_systemd.so\n";
+const OBSERVE_LINE: &str = "session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe\n";
 
 /// sshd, visudo and systemctl.
 #[derive(Default)]
@@ -75,12 +78,14 @@ fn stage() -> Stage {
         (MAIN, AKS, 0o600),
         ("/etc/pam.d/sshd", PAM, 0o644),
         ("/etc/pam.d/sudo", PAM, 0o644),
+        ("/etc/pam.d/common-session", LOGIN_UID, 0o644),
         ("/etc/sudoers", "@includedir /etc/sudoers.d\n", 0o440),
         ("/etc/nsswitch.conf", "passwd: files systemd\ngroup: files\n", 0o644),
         ("/etc/passwd", "root:x:0:0::/:/bin/sh\nnightlatch-hook:x:990:990::/:/usr/sbin/nologin\n", 0o644),
         ("/usr/libexec/nightlatch/authorized-keys", "elf", 0o755),
         ("/usr/libexec/nightlatch/pam", "elf", 0o755),
         ("/usr/libexec/nightlatch/userdbd", "elf", 0o755),
+        ("/usr/libexec/nightlatch/sessiond", "elf", 0o755),
         ("/usr/lib/security/pam_succeed_if.so", "elf", 0o644),
         ("/usr/lib/security/pam_exec.so", "elf", 0o644),
         ("/usr/lib/security/pam_mkhomedir.so", "elf", 0o644),
@@ -113,7 +118,15 @@ impl Stage {
     }
 
     fn attach(&self) -> Result<super::Report, Refusal> {
-        attach(&self.root, &self.fake, false, false)
+        self.attach_in(Mode::Enforce)
+    }
+
+    fn attach_in(&self, mode: Mode) -> Result<super::Report, Refusal> {
+        attach(&self.root, &self.fake, Wish { mode, interactive_reason: false }, false)
+    }
+
+    fn reloads(&self) -> usize {
+        self.fake.calls.borrow().iter().filter(|call| call.contains("try-reload-or-restart")).count()
     }
 }
 
@@ -141,7 +154,8 @@ fn in_and_out_leaves_every_byte_and_mode() {
 fn a_dry_run_writes_nothing_and_shows_lines() {
     let stage = stage();
     let before = stage.everything();
-    let report = attach(&stage.root, &stage.fake, true, true).unwrap();
+    let wish = Wish { mode: Mode::Enforce, interactive_reason: true };
+    let report = attach(&stage.root, &stage.fake, wish, true).unwrap();
     assert_eq!(stage.everything(), before);
     let sudoers = report.changes.iter().find(|change| change.path == SUDOERS).unwrap();
     assert!(sudoers.lines().contains(&"+ %nightlatch-admins ALL=(ALL:ALL) NOPASSWD: ALL".to_owned()));
@@ -151,6 +165,18 @@ fn a_dry_run_writes_nothing_and_shows_lines() {
             .iter()
             .any(|change| change.lines().iter().any(|line| line.starts_with("+ auth requisite")))
     );
+    let sshd = report.changes.iter().find(|change| change.path == "/etc/pam.d/sshd").unwrap().lines();
+    assert!(
+        sshd.contains(&format!("+ session required pam_exec.so seteuid quiet stdout {HELPER}")),
+        "{sshd:?}"
+    );
+
+    let wish = Wish { mode: Mode::Observe, interactive_reason: true };
+    let report = attach(&stage.root, &stage.fake, wish, true).unwrap();
+    assert_eq!(stage.everything(), before);
+    let lines: Vec<String> = report.changes.iter().flat_map(super::plan::Change::lines).collect();
+    assert!(lines.contains(&format!("+ {}", OBSERVE_LINE.trim_end())), "{lines:?}");
+    assert_eq!(report.changes.len(), 1);
 }
 
 /// Package scripts that reloaded sshd with a bad configuration have locked everybody out.
@@ -211,6 +237,88 @@ fn it_refuses_what_is_not_ready_or_not_ours() {
     stage.root.write("/usr/libexec/nightlatch/pam", "elf", 0o755).unwrap();
     stage.root.write(DROP_IN, "Match all\n", 0o644).unwrap();
     assert!(matches!(stage.attach(), Err(Refusal::NotOurs(_))));
+}
+
+#[test]
+fn observing_changes_one_file_and_reloads_nothing() {
+    let stage = stage();
+    let before = stage.everything();
+    let report = stage.attach_in(Mode::Observe).unwrap();
+    let paths: Vec<&str> = report.changes.iter().map(|change| change.path.as_str()).collect();
+    assert_eq!(paths, ["/etc/pam.d/sshd"]);
+    assert!(!report.unfinished && report.notes.is_empty(), "{:?}", report.notes);
+    assert!(stage.root.text("/etc/pam.d/sshd").unwrap().unwrap().contains(OBSERVE_LINE));
+    let attached = stage.everything();
+    assert!(stage.attach_in(Mode::Observe).unwrap().changes.is_empty(), "twice is once");
+    assert_eq!(stage.everything(), attached);
+    detach(&stage.root, &stage.fake, false).unwrap();
+    assert_eq!(stage.everything(), before);
+    assert!(!stage.root.path(FOLDER).exists());
+    assert_eq!(stage.reloads(), 0, "PAM is read at each login");
+}
+
+#[test]
+fn one_run_leads_from_either_mode_to_the_other() {
+    let stage = stage();
+    let before = stage.everything();
+    stage.attach_in(Mode::Observe).unwrap();
+    let observing = stage.everything();
+    stage.attach_in(Mode::Enforce).unwrap();
+    let switched = stage.everything();
+    let pam = stage.root.text("/etc/pam.d/sshd").unwrap().unwrap();
+    assert!(!pam.contains(OBSERVE_LINE) && pam.contains("session required pam_exec.so"), "{pam}");
+    assert_eq!(stage.reloads(), 1);
+    detach(&stage.root, &stage.fake, false).unwrap();
+    assert_eq!(stage.everything(), before);
+
+    stage.attach_in(Mode::Enforce).unwrap();
+    assert_eq!(stage.everything(), switched, "as if it had never observed");
+    let reloads = stage.reloads();
+    stage.attach_in(Mode::Observe).unwrap();
+    assert_eq!(stage.everything(), observing, "as if it had never decided");
+    assert_eq!(stage.reloads(), reloads + 1, "sshd reads that it asks nobody");
+    assert!(stage.fake.calls.borrow().iter().any(|call| call.ends_with("trial-sshd_config")));
+    detach(&stage.root, &stage.fake, false).unwrap();
+    assert_eq!(stage.everything(), before);
+}
+
+#[test]
+fn a_switch_to_observing_that_sshd_refuses_changes_nothing() {
+    let stage = stage();
+    stage.attach_in(Mode::Enforce).unwrap();
+    let deciding = stage.everything();
+    stage.fake.trial_refused.set(true);
+    assert!(matches!(stage.attach_in(Mode::Observe), Err(Refusal::SshdRefuses(_))));
+    assert_eq!(stage.everything(), deciding);
+}
+
+#[test]
+fn without_a_login_uid_no_session_could_be_told_from_another() {
+    let stage = stage();
+    stage.root.write("/etc/pam.d/common-session", "# session required pam_loginuid.so\n", 0o644).unwrap();
+    let before = stage.everything();
+    let refused = stage.attach().unwrap_err();
+    assert!(matches!(refused, Refusal::NoLoginUid), "{refused}");
+    assert!(refused.to_string().contains("`session required pam_loginuid.so`"), "{refused}");
+    assert_eq!(stage.everything(), before);
+    let notes = stage.attach_in(Mode::Observe).unwrap().notes.join("\n");
+    assert!(notes.contains("pam_loginuid.so"), "{notes}");
+}
+
+#[test]
+fn observing_lives_beside_another_agent_and_without_the_other_programs() {
+    let stage = stage();
+    let block = "Match User *@*\n    AuthorizedKeysCommand /usr/sbin/aad_certhandler %u %k\n";
+    stage.root.write(MAIN, &format!("{AKS}{block}"), 0o600).unwrap();
+    stage.root.remove("/usr/libexec/nightlatch/sessiond").unwrap();
+    stage.root.remove("/usr/lib/security/pam_mkhomedir.so").unwrap();
+    let report = stage.attach_in(Mode::Observe).unwrap();
+    let notes = report.notes.join("\n");
+    assert!(notes.contains("/etc/ssh/sshd_config:5") && notes.contains("nightlatch looks on"), "{notes}");
+    assert!(notes.contains("nightlatch/sessiond"), "{notes}");
+    assert_eq!(report.changes.len(), 1);
+    stage.root.remove(HELPER).unwrap();
+    assert!(stage.attach_in(Mode::Observe).unwrap_err().to_string().contains(HELPER));
 }
 
 #[test]

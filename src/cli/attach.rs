@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
-use crate::attach::{Refusal, Report, Root, System, attach, detach};
-use crate::config::{Mode, load_installed};
+use crate::attach::{Mode, Refusal, Report, Root, System, Wish, attach, detach};
+use crate::config::{self, load_installed};
 
 /// Attaches, or shows what it would do.
 pub(super) fn run(dry_run: bool, format: Format) -> u8 {
@@ -18,12 +18,25 @@ pub(super) fn run(dry_run: bool, format: Format) -> u8 {
             return NO;
         }
     };
-    if loaded.config.mode.unwrap_or(Mode::Observe) == Mode::Observe {
-        return refused(&Refusal::Observing);
+    let mode = match loaded.config.mode.unwrap_or(config::Mode::Observe) {
+        config::Mode::Observe => Mode::Observe,
+        config::Mode::Enforce => Mode::Enforce,
+    };
+    let interactive_reason = loaded.config.login.interactive_reason.unwrap_or(false);
+    let done = attach(&Root::default(), &System, Wish { mode, interactive_reason }, dry_run);
+    report(done, dry_run, format, Some(mode))
+}
+
+const fn success(mode: Option<Mode>) -> &'static str {
+    match mode {
+        Some(Mode::Enforce) => {
+            "attached in mode enforce: sshd, PAM, NSS and sudo ask nightlatch about Entra users"
+        }
+        Some(Mode::Observe) => {
+            "attached in mode observe: nightlatch looks at each login through sshd and decides none"
+        }
+        None => "detached: everything is as it was before `nightlatch attach`",
     }
-    let interactive = loaded.config.login.interactive_reason.unwrap_or(false);
-    let done = attach(&Root::default(), &System, interactive, dry_run);
-    report(done, dry_run, format, "attached: sshd, PAM, NSS and sudo ask nightlatch about Entra users")
 }
 
 /// Detaches, or shows what it would do.
@@ -32,7 +45,7 @@ pub(super) fn undo(dry_run: bool, format: Format) -> u8 {
         return refused(&Refusal::NotRoot);
     }
     let done = detach(&Root::default(), &System, dry_run);
-    report(done, dry_run, format, "detached: everything is as it was before `nightlatch attach`")
+    report(done, dry_run, format, None)
 }
 
 fn is_root() -> bool {
@@ -48,7 +61,8 @@ fn refused(cause: &Refusal) -> u8 {
     }
 }
 
-fn report(done: Result<Report, Refusal>, dry_run: bool, format: Format, success: &str) -> u8 {
+/// `mode`: what was attached; `None` for detach.
+fn report(done: Result<Report, Refusal>, dry_run: bool, format: Format, mode: Option<Mode>) -> u8 {
     let report = match done {
         Ok(report) => report,
         Err(cause) => return refused(&cause),
@@ -61,7 +75,8 @@ fn report(done: Result<Report, Refusal>, dry_run: bool, format: Format, success:
                 .map(|change| json!({"path": change.path, "lines": change.lines(), "removed": change.after.is_none()}))
                 .collect();
             let document = json!({
-                "dry_run": dry_run, "changes": changes, "notes": report.notes, "finished": !report.unfinished,
+                "dry_run": dry_run, "mode": mode.map(Mode::word), "changes": changes, "notes": report.notes,
+                "finished": !report.unfinished,
             });
             say(&document.to_string());
         }
@@ -78,9 +93,15 @@ fn report(done: Result<Report, Refusal>, dry_run: bool, format: Format, success:
                 }
             }
             match (report.changes.is_empty(), dry_run) {
-                (true, _) => say("nothing to do"),
-                (false, true) => say("nothing was changed: run it without --dry-run"),
-                (false, false) => say(success),
+                (true, _) => say(&mode.map_or_else(
+                    || "nothing to do".to_owned(),
+                    |mode| format!("nothing to do: attached in mode {}", mode.word()),
+                )),
+                (false, true) => say(&mode.map_or_else(
+                    || "nothing was changed: run it without --dry-run".to_owned(),
+                    |mode| format!("nothing was changed (mode {}): run it without --dry-run", mode.word()),
+                )),
+                (false, false) => say(success(mode)),
             }
         }
     }

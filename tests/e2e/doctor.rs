@@ -251,7 +251,7 @@ fn past_bug_row_79_a_foreign_broken_sshd_config_gets_no_worse() {
     assert_eq!(fingerprint(node), sound);
     site.assert_in(&bob, "bob");
 
-    // Another agent's block, a helper that is gone, and observe mode: nothing is touched.
+    // Another agent's block and a helper that is gone or open: nothing is touched.
     for (state, word, mend) in [
         (
             format!("printf '%s' '{AADSSHLOGIN}' >>/etc/ssh/sshd_config"),
@@ -260,11 +260,6 @@ fn past_bug_row_79_a_foreign_broken_sshd_config_gets_no_worse() {
         ),
         (format!("mv {HELPER} /root/helper"), HELPER, "mv /root/helper /usr/libexec/nightlatch/pam"),
         (format!("chmod 0775 {HOOK}"), "chmod go-w", "chmod 0755 /usr/libexec/nightlatch/authorized-keys"),
-        (
-            "sed -i 's/^mode.*/mode = \"observe\"/' /etc/nightlatch/nightlatch.toml".to_owned(),
-            "mode is `observe`",
-            "sed -i 's/^mode.*/mode = \"enforce\"/' /etc/nightlatch/nightlatch.toml",
-        ),
     ] {
         node.shell(&state).unwrap();
         let before = fingerprint(node);
@@ -274,6 +269,25 @@ fn past_bug_row_79_a_foreign_broken_sshd_config_gets_no_worse() {
         assert_eq!(fingerprint(node), before, "{state}");
         node.shell(mend).unwrap();
     }
+    assert_eq!(fingerprint(node), sound);
+
+    // Observing, another agent may decide: one line in one file, and sshd is left alone.
+    let pid = main_pid();
+    node.shell("sed -i 's/^mode.*/mode = \"observe\"/' /etc/nightlatch/nightlatch.toml").unwrap();
+    node.shell(&format!("printf '%s' '{AADSSHLOGIN}' >>/etc/ssh/sshd_config")).unwrap();
+    let done = node.exec(&["nightlatch", "attach"]).unwrap();
+    assert!(done.status.success() && text(&done).contains("attached in mode observe"), "{}", text(&done));
+    assert!(
+        text(&done).contains("aad_certhandler") && text(&done).matches("change ").count() == 1,
+        "{}",
+        text(&done)
+    );
+    node.shell("tail -n 2 /etc/pam.d/sshd | grep -qx 'session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe'")
+        .unwrap();
+    assert_eq!(main_pid(), pid, "PAM is read at each login");
+    site.assert_in(&bob, "bob");
+    node.shell("cp -p /root/sound /etc/ssh/sshd_config && nightlatch detach").unwrap();
+    node.shell("sed -i 's/^mode.*/mode = \"enforce\"/' /etc/nightlatch/nightlatch.toml").unwrap();
     assert_eq!(fingerprint(node), sound);
     let done = node.exec_as("nobody", &["nightlatch", "attach"]).unwrap();
     assert_eq!(done.status.code(), Some(2), "{}", text(&done));

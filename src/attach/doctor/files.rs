@@ -13,6 +13,8 @@ const VISUDO: &str = "/usr/sbin/visudo";
 const TMPFILES: &str = "run `systemd-tmpfiles --create`";
 const SOCKETS: &str =
     "run `systemctl restart nightlatchd-hook.socket nightlatchd-account.socket nightlatchd-admin.socket`";
+const SESSION_SOCKETS: &str =
+    "run `systemctl restart nightlatch-sessiond-session.socket nightlatch-sessiond-control.socket`";
 
 /// A socket or folder, and what it must be.
 struct Rule {
@@ -24,7 +26,7 @@ struct Rule {
     mend: &'static str,
 }
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 7] = [
     Rule {
         path: "/run/nightlatch",
         socket: false,
@@ -65,35 +67,55 @@ const RULES: [Rule; 5] = [
         mode: 0o600,
         mend: SOCKETS,
     },
+    Rule {
+        path: "/run/nightlatch/session.sock",
+        socket: true,
+        owner: "root",
+        group: "root",
+        mode: 0o600,
+        mend: SESSION_SOCKETS,
+    },
+    Rule {
+        path: "/run/nightlatch/control.sock",
+        socket: true,
+        owner: "root",
+        group: "nightlatch",
+        mode: 0o660,
+        mend: SESSION_SOCKETS,
+    },
 ];
 
-pub(super) fn examine(root: &Root, tools: &dyn Tools) -> Vec<Finding> {
-    let mut findings = programs(root);
-    findings.extend(RULES.iter().map(|rule| judge(root, rule)));
+pub(super) fn examine(root: &Root, tools: &dyn Tools, observing: bool) -> Vec<Finding> {
+    let mut findings = programs(root, observing);
+    findings.extend(RULES.iter().map(|rule| judge(root, rule, observing)));
     findings.push(sudo(root, tools));
     findings
 }
 
-fn programs(root: &Root) -> Vec<Finding> {
+fn programs(root: &Root, observing: bool) -> Vec<Finding> {
+    const CHECK: &str = "files.programs";
     let mut seen = std::collections::BTreeSet::new();
-    let mut findings: Vec<Finding> = ready::PROGRAMS
-        .into_iter()
-        .flat_map(|path| ready::program_faults(root, path))
-        .filter(|fault| seen.insert(fault.clone()))
-        .map(|fault| {
+    let mut findings = Vec::new();
+    for path in ready::PROGRAMS {
+        let absent = !root.path(path).exists();
+        let state = if observing && absent && path == ready::SESSIOND { State::Warn } else { State::Fail };
+        for fault in ready::program_faults(root, path) {
+            if !seen.insert(fault.clone()) {
+                continue;
+            }
             // The words come as "what: what to do".
             let (what, remedy) = fault.rsplit_once(": ").map_or((fault.as_str(), ""), |halves| halves);
-            Finding::fail("files.programs", what, remedy)
-        })
-        .collect();
+            findings.push(Finding::bad(CHECK, state, what, remedy));
+        }
+    }
     if findings.is_empty() {
-        findings
-            .push(Finding::ok("files.programs", "hook, helper and responder can be changed by root only"));
+        let seen = "hook, helper, responder and keeper of sessions can be changed by root only";
+        findings.push(Finding::ok(CHECK, seen));
     }
     findings
 }
 
-fn judge(root: &Root, rule: &Rule) -> Finding {
+fn judge(root: &Root, rule: &Rule, observing: bool) -> Finding {
     let check = if rule.socket { "files.sockets" } else { "files.folders" };
     let meta = match std::fs::symlink_metadata(root.path(rule.path)) {
         Ok(meta) => meta,
@@ -105,7 +127,11 @@ fn judge(root: &Root, rule: &Rule) -> Finding {
                 "run doctor as root",
             );
         }
-        Err(_) => return Finding::fail(check, format!("`{}` is missing", rule.path), rule.mend),
+        Err(_) => {
+            let dispensable = observing && rule.mend == SESSION_SOCKETS;
+            let state = if dispensable { State::Warn } else { State::Fail };
+            return Finding::bad(check, state, format!("`{}` is missing", rule.path), rule.mend);
+        }
     };
     let kind = if rule.socket { meta.file_type().is_socket() } else { meta.is_dir() };
     let owner = User::from_uid(Uid::from_raw(meta.uid()))
@@ -173,19 +199,26 @@ mod tests {
     fn what_is_missing_or_open_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::at(folder.path().to_path_buf());
-        let missing = RULES.iter().map(|rule| judge(&root, rule));
-        assert!(
-            missing
-                .into_iter()
-                .all(|finding| finding.state == State::Fail && finding.seen.contains("missing"))
-        );
+        for rule in &RULES {
+            let (deciding, observing) = (judge(&root, rule, false), judge(&root, rule, true));
+            assert!(deciding.state == State::Fail && deciding.seen.contains("missing"), "{deciding:?}");
+            let of_sessions = rule.path.ends_with("session.sock") || rule.path.ends_with("control.sock");
+            assert_eq!(observing.state == State::Warn, of_sessions, "{observing:?}");
+        }
+        let programs = programs(&root, true);
+        let warned: Vec<&str> = programs
+            .iter()
+            .filter(|finding| finding.state == State::Warn)
+            .map(|finding| finding.seen.as_str())
+            .collect();
+        assert!(warned.len() == 1 && warned[0].contains("sessiond"), "{programs:?}");
         std::fs::create_dir_all(root.path("/run/nightlatch")).unwrap();
         std::fs::set_permissions(
             root.path("/run/nightlatch"),
             std::os::unix::fs::PermissionsExt::from_mode(0o777),
         )
         .unwrap();
-        let finding = judge(&root, &RULES[0]);
+        let finding = judge(&root, &RULES[0], false);
         assert_eq!(finding.state, State::Fail);
         assert!(
             finding.seen.contains("0777") && finding.seen.contains("must be root:root 0755"),

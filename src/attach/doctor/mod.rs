@@ -7,6 +7,7 @@ mod files;
 mod names;
 mod pam;
 mod running;
+mod session;
 mod sshd;
 
 use super::place::Root;
@@ -87,21 +88,29 @@ pub struct Expected {
 pub fn examine(root: &Root, tools: &dyn Tools, expected: &Expected) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(sshd::examine(root, tools, expected));
-    findings.extend(pam::examine(root, expected.interactive_reason));
+    findings.extend(pam::examine(root, expected.interactive_reason, expected.observing));
     findings.extend(names::examine(root));
-    findings.extend(files::examine(root, tools));
+    findings.extend(files::examine(root, tools, expected.observing));
     let answers = findings.iter().any(|finding| finding.check == names::ANSWER && finding.state == State::Ok);
     findings.extend(running::examine(root, tools, expected, answers));
     if expected.observing {
         findings.iter_mut().for_each(soften);
+        findings.push(session::left_of_enforce(root));
     }
     findings
 }
 
-/// While nightlatch only observes, it is not attached, and another agent may well decide.
+/// While nightlatch only observes, it decides nothing: what attach puts in for deciding is not there, and
+/// another agent may well decide.
 fn soften(finding: &mut Finding) {
-    let of_attach = finding.remedy.contains("`nightlatch attach`") || finding.check == sshd::OTHER_AGENT;
-    if of_attach && finding.state == State::Fail {
+    if finding.state != State::Fail || finding.check == session::CHECK {
+        return;
+    }
+    if finding.remedy.contains("run `nightlatch attach`") {
+        finding.state = State::Ok;
+        finding.seen.push_str(" (of no account in mode observe)");
+        finding.remedy.clear();
+    } else if finding.remedy.contains("`nightlatch attach`") || finding.check == sshd::OTHER_AGENT {
         finding.state = State::Warn;
     }
 }
@@ -117,15 +126,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn observing_needs_no_attach_but_everything_else() {
+    fn observing_needs_nothing_of_enforce_but_everything_else() {
         let softened = |mut finding: Finding| {
             soften(&mut finding);
-            finding.state
+            (finding.state, finding.remedy.is_empty())
         };
-        assert_eq!(softened(Finding::fail("sshd.hook", "nobody", "run `nightlatch attach`")), State::Warn);
-        assert_eq!(softened(Finding::fail(sshd::OTHER_AGENT, "theirs", "remove it")), State::Warn);
-        assert_eq!(softened(Finding::fail("units", "down", "start it")), State::Fail);
-        assert_eq!(softened(Finding::ok("units", "up")), State::Ok);
+        let attach = "run `nightlatch attach`";
+        assert_eq!(softened(Finding::fail("sshd.hook", "nobody", attach)), (State::Ok, true));
+        assert_eq!(
+            softened(Finding::fail("sshd.hook", "x", "move it, then `nightlatch attach`")),
+            (State::Warn, false)
+        );
+        assert_eq!(softened(Finding::fail(sshd::OTHER_AGENT, "theirs", "remove it")), (State::Warn, false));
+        assert_eq!(softened(Finding::fail(session::CHECK, "wrong mode", attach)), (State::Fail, false));
+        assert_eq!(softened(Finding::warn(session::CHECK, "not attached", attach)), (State::Warn, false));
+        assert_eq!(softened(Finding::fail("units", "down", "start it")), (State::Fail, false));
+        assert_eq!(softened(Finding::ok("units", "up")), (State::Ok, true));
     }
 
     #[test]

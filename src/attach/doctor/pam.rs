@@ -2,17 +2,15 @@
 
 use super::Finding;
 use crate::attach::pam_edit::{EXEC_WORDS, GATE_CONTROL, HELPER, gate_arguments};
-use crate::attach::pam_stack::{Rule, phase};
+use crate::attach::pam_stack::{Rule, phase, service_text};
 use crate::attach::place::Root;
-use crate::attach::{plan, ready};
+use crate::attach::plan::{self, Mode};
+use crate::attach::ready;
 
 const ATTACH: &str = "run `nightlatch attach`";
 
-pub(super) fn examine(root: &Root, interactive_reason: bool) -> Vec<Finding> {
-    let file = |name: &str| {
-        let path = if name.starts_with('/') { name.to_owned() } else { format!("/etc/pam.d/{name}") };
-        root.text(&path).ok().flatten()
-    };
+pub(super) fn examine(root: &Root, interactive_reason: bool, observing: bool) -> Vec<Finding> {
+    let file = |name: &str| service_text(root, name);
     let mut findings = Vec::new();
     for (service, check) in plan::SERVICES.into_iter().zip(["pam.sshd", "pam.sudo", "pam.sudo_i"]) {
         if file(service).is_some() {
@@ -28,8 +26,11 @@ pub(super) fn examine(root: &Root, interactive_reason: bool) -> Vec<Finding> {
     if interactive_reason {
         findings.push(asks_us("pam.reason", "sshd", "auth", &phase("sshd", "auth", &file)));
     }
-    findings.push(home(&phase("sshd", "session", &file)));
-    let missing = ready::missing_modules(root);
+    let sessions = phase("sshd", "session", &file);
+    findings.push(super::session::judge(&sessions, observing));
+    findings.push(home(&sessions));
+    let mode = if observing { Mode::Observe } else { Mode::Enforce };
+    let missing = ready::missing_modules(root, mode);
     findings.push(if missing.is_empty() {
         Finding::ok("pam.modules", "every module of our lines is installed")
     } else {
@@ -43,7 +44,8 @@ pub(super) fn examine(root: &Root, interactive_reason: bool) -> Vec<Finding> {
     findings
 }
 
-fn is_gate(rule: &Rule) -> bool {
+/// Whether a line keeps everybody but our users from the next.
+pub(super) fn is_gate(rule: &Rule) -> bool {
     rule.module_name() == "pam_succeed_if.so"
         && rule.control == GATE_CONTROL
         && rule.arguments.join(" ") == gate_arguments()

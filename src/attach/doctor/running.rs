@@ -8,19 +8,29 @@ use crate::attach::tools::Tools;
 
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 const TIMEDATECTL: &str = "/usr/bin/timedatectl";
-const UNITS: [&str; 5] = [
+/// What records and ends sessions; mode observe can do without.
+const SESSION_UNITS: [&str; 3] = [
+    "nightlatch-sessiond.service",
+    "nightlatch-sessiond-session.socket",
+    "nightlatch-sessiond-control.socket",
+];
+const UNITS: [&str; 8] = [
     "nightlatchd.service",
     "nightlatch-userdbd.service",
     "nightlatchd-hook.socket",
     "nightlatchd-account.socket",
     "nightlatchd-admin.socket",
+    SESSION_UNITS[0],
+    SESSION_UNITS[1],
+    SESSION_UNITS[2],
 ];
 
 /// `answers`: the responder does, so that a look-up through it ends.
 pub(super) fn examine(root: &Root, tools: &dyn Tools, expected: &Expected, answers: bool) -> Vec<Finding> {
-    let mut findings = units(tools);
+    let mut findings = units(tools, expected.observing);
     findings.push(sshd_runs(tools));
-    if answers {
+    // While we observe, nobody looks our users up through us.
+    if answers && !expected.observing {
         findings.push(person(&expected.user));
     }
     findings.extend(clock(tools));
@@ -29,7 +39,7 @@ pub(super) fn examine(root: &Root, tools: &dyn Tools, expected: &Expected, answe
         findings.push(Finding::warn(
             "mode",
             seen,
-            "set `mode = \"enforce\"` in /etc/nightlatch/nightlatch.toml when you are ready",
+            "when you are ready, set `mode = \"enforce\"` in /etc/nightlatch/nightlatch.toml, restart nightlatchd and attach again",
         ));
     }
     let selinux = root.text("/sys/fs/selinux/enforce").ok().flatten();
@@ -44,7 +54,7 @@ pub(super) fn examine(root: &Root, tools: &dyn Tools, expected: &Expected, answe
     findings
 }
 
-fn units(tools: &dyn Tools) -> Vec<Finding> {
+fn units(tools: &dyn Tools, observing: bool) -> Vec<Finding> {
     let words = [&["is-active"], UNITS.as_slice()].concat();
     let Some(said) = tools.run(SYSTEMCTL, &words) else {
         return vec![Finding::bad(
@@ -67,15 +77,17 @@ fn units(tools: &dyn Tools) -> Vec<Finding> {
     let findings: Vec<Finding> = pairs
         .filter(|(_, state)| *state != "active")
         .map(|(unit, state)| {
-            Finding::fail(
+            let dispensable = observing && SESSION_UNITS.contains(&unit);
+            Finding::bad(
                 "units",
+                if dispensable { State::Warn } else { State::Fail },
                 format!("{unit} is {state}"),
                 format!("run `systemctl enable --now {unit}`, see `journalctl -u {unit}`"),
             )
         })
         .collect();
     if findings.is_empty() {
-        vec![Finding::ok("units", "daemon, responder and sockets are active")]
+        vec![Finding::ok("units", "daemon, responder, keeper of sessions and sockets are active")]
     } else {
         findings
     }
@@ -159,6 +171,8 @@ mod tests {
         }
     }
 
+    const ALL_UP: &str = "active\nactive\nactive\nactive\nactive\nactive\nactive\nactive\n";
+
     struct Nothing;
 
     impl Tools for Nothing {
@@ -169,17 +183,33 @@ mod tests {
 
     #[test]
     fn a_unit_that_is_down_is_named() {
-        assert_eq!(units(&Answers("active\nactive\nactive\nactive\nactive\n"))[0].state, State::Ok);
-        let down = units(&Answers("active\nfailed\nactive\ninactive\nactive\n"));
+        assert_eq!(units(&Answers(ALL_UP), false)[0].state, State::Ok);
+        let down =
+            units(&Answers("active\nfailed\nactive\ninactive\nactive\nactive\nactive\nactive\n"), false);
         let seen: Vec<&str> = down.iter().map(|finding| finding.seen.as_str()).collect();
         assert_eq!(seen, ["nightlatch-userdbd.service is failed", "nightlatchd-account.socket is inactive"]);
     }
 
     #[test]
+    fn without_the_keeper_of_sessions_only_observing_goes_on() {
+        let down = "active\nactive\nactive\nactive\nactive\nfailed\nactive\ninactive\n";
+        for (observing, state) in [(false, State::Fail), (true, State::Warn)] {
+            let found = units(&Answers(down), observing);
+            let seen: Vec<(State, &str)> =
+                found.iter().map(|finding| (finding.state, finding.seen.as_str())).collect();
+            let words =
+                ["nightlatch-sessiond.service is failed", "nightlatch-sessiond-control.socket is inactive"];
+            assert_eq!(seen, words.map(|word| (state, word)));
+        }
+        let daemon = "failed\nactive\nactive\nactive\nactive\nactive\nactive\nactive\n";
+        assert_eq!(units(&Answers(daemon), true)[0].state, State::Fail);
+    }
+
+    #[test]
     fn what_cannot_be_asked_is_not_taken_for_good() {
-        assert_eq!(units(&Nothing)[0].state, State::Unknown);
+        assert_eq!(units(&Nothing, false)[0].state, State::Unknown);
         assert_eq!(sshd_runs(&Nothing).state, State::Unknown);
-        assert_eq!(units(&Answers(""))[0].state, State::Unknown);
+        assert_eq!(units(&Answers(""), false)[0].state, State::Unknown);
     }
 
     #[test]
