@@ -78,6 +78,7 @@ pub struct Accounts {
     book: PathBuf,
     snapshot: PathBuf,
     people: HashMap<ObjectId, Bound>,
+    silent: bool,
 }
 
 impl Accounts {
@@ -100,9 +101,18 @@ impl Accounts {
                 .map_err(|cause| AccountError::Damaged { path: book.clone(), cause })?,
         };
         let people = people.into_iter().map(|person| (person.oid, person)).collect();
-        let accounts = Self { tenant, domains, shell, overrides, book, snapshot, people };
+        let accounts = Self { tenant, domains, shell, overrides, book, snapshot, people, silent: false };
         accounts.write_snapshot()?;
         Ok(accounts)
+    }
+
+    /// The same book on a node that only observes: names are another agent's to answer.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be written.
+    pub fn silenced(mut self) -> Result<Self, AccountError> {
+        self.silent = true;
+        self.write_snapshot().map(|()| self)
     }
 
     /// The tenant whose people these are.
@@ -253,6 +263,7 @@ impl Accounts {
             domains: self.domains.clone(),
             shell: self.shell.clone(),
             accounts,
+            silent: self.silent,
         };
         let bytes = serde_json::to_vec(&snapshot)
             .map_err(|cause| AccountError::Damaged { path: self.snapshot.clone(), cause })?;

@@ -25,7 +25,7 @@ use super::settings::{Settings, SettingsError};
 use super::{azure_facts, broker, ca_keys, high_water, status};
 use crate::accounts::{AccountError, Accounts, GraceLedger, Withdrawn};
 use crate::clock::Clock;
-use crate::config::{ConfigError, load};
+use crate::config::{ConfigError, Mode, load};
 use crate::sessions::Control;
 use crate::store::{StoreError, check_folder};
 use crate::sys::{ListenerError, Peer};
@@ -142,6 +142,7 @@ async fn start(
         paths.state.join("accounts.json"),
         paths.snapshot.clone(),
     )?;
+    let accounts = if settings.mode == Mode::Observe { accounts.silenced()? } else { accounts };
     let books = Books {
         accounts,
         grace: GraceLedger::open(paths.state.join("grace.json"))?,

@@ -85,6 +85,9 @@ pub struct Snapshot {
     pub shell: String,
     /// Everybody who has been let in.
     pub accounts: Vec<Account>,
+    /// No name is answered, since another agent answers for the same ones: the node only observes.
+    #[serde(default)]
+    pub silent: bool,
 }
 
 /// Why a snapshot was refused as a whole.
@@ -167,6 +170,7 @@ mod tests {
             domains: vec![],
             shell: "/bin/sh".into(),
             accounts: vec![alice],
+            silent: false,
         }
     }
 

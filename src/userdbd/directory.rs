@@ -30,6 +30,8 @@ pub(crate) struct Directory {
     accounts: Vec<Account>,
     by_name: HashMap<LoginName, usize>,
     by_uid: HashMap<u32, usize>,
+    /// Another agent answers for names.
+    silent: bool,
 }
 
 impl Directory {
@@ -39,10 +41,11 @@ impl Directory {
     /// The first rule that is broken; one bad record refuses the whole snapshot.
     pub(crate) fn new(snapshot: Snapshot, local: &Local) -> Result<Self, SnapshotError> {
         snapshot.check(|name| local.has(name))?;
-        let Snapshot { tenant, domains, shell, accounts, .. } = snapshot;
-        let by_name = accounts.iter().enumerate().map(|(at, account)| (account.name.clone(), at)).collect();
+        let Snapshot { tenant, domains, shell, accounts, silent, .. } = snapshot;
+        let named = accounts.iter().enumerate().filter(|_| !silent);
+        let by_name = named.map(|(at, account)| (account.name.clone(), at)).collect();
         let by_uid = accounts.iter().enumerate().map(|(at, account)| (account.uid, at)).collect();
-        Ok(Self { tenant, domains, shell, accounts, by_name, by_uid })
+        Ok(Self { tenant, domains, shell, accounts, by_name, by_uid, silent })
     }
 
     /// How many people have been let in.
@@ -59,9 +62,11 @@ impl Directory {
     }
 
     fn allows(&self, name: &LoginName) -> bool {
-        name.domain().is_none_or(|domain| {
-            self.domains.is_empty() || self.domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain))
-        })
+        !self.silent
+            && name.domain().is_none_or(|domain| {
+                self.domains.is_empty()
+                    || self.domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain))
+            })
     }
 }
 

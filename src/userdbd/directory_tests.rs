@@ -21,12 +21,17 @@ fn account(text: &str, uid: u32, admin: bool, unlocked_until: Option<i64>) -> Ac
 }
 
 fn view_of(domains: &[&str], accounts: Vec<Account>, passwd: &str) -> View {
+    view_that(false, domains, accounts, passwd)
+}
+
+fn view_that(silent: bool, domains: &[&str], accounts: Vec<Account>, passwd: &str) -> View {
     let snapshot = Snapshot {
         version: 1,
         tenant: tenant(),
         domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
         shell: "/bin/bash".into(),
         accounts,
+        silent,
     };
     let directory = Directory::new(snapshot, &Local::default()).unwrap();
     View::new(Some(Arc::new(directory)), Some(Arc::new(Local::parse(passwd.as_bytes()))), NOW)
@@ -40,6 +45,18 @@ fn view() -> View {
         account("1c0163c0-47e6-4577-8991-ea5c82e286e4", UID_HIGH - 1, false, None),
     ];
     view_of(&["contoso.com"], accounts, "root:x:0:0::/root:/bin/sh\nazureuser:x:1000:1000::/:/bin/sh\n")
+}
+
+/// While a node only observes, another agent answers for the same names: a locked record of ours before
+/// theirs would keep their people out.
+#[test]
+fn a_silent_snapshot_answers_no_name_and_still_knows_who_owns_files() {
+    let accounts = vec![account("alice@contoso.com", UID_LOW, true, Some(NOW.0 + 1))];
+    let view = view_that(true, &[], accounts, "root:x:0:0::/root:/bin/sh\n");
+    for text in ["alice@contoso.com", "dave@contoso.com", "00000000-0000-0000-0000-000000000001"] {
+        assert_eq!(view.user(Some(text), None), Err(Miss::NoRecord), "{text}");
+    }
+    assert_eq!(view.user(None, Some(UID_LOW)).unwrap().name, name("alice@contoso.com"));
 }
 
 #[test]
