@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use nightlatch_model::Timestamp;
 use serde_json::{Value, json};
 
@@ -38,7 +38,8 @@ pub(super) enum SessionsCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["user", "session", "all"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("whom").required(true).args(["user", "session", "all"]))]
 pub(super) struct RevokeArguments {
     /// A person: their sessions end, and certificates from before this moment open nothing any more.
     #[arg(long, value_name = "NAME")]
@@ -221,13 +222,12 @@ fn order(target: Target, dry_run: bool, format: Format) -> u8 {
     print(&reply.sessions, format);
     let would = if dry_run { "would " } else { "" };
     for person in &reply.people {
-        say(&format!(
-            "what {person} got before now {would}open{} nothing any more",
-            if dry_run { "" } else { "s" }
-        ));
+        let verb = if dry_run { "open" } else { "opens" };
+        say(&format!("what {person} was issued before now {would}{verb} nothing here"));
     }
     let count = reply.sessions.len();
-    say(&format!("{count} session{} {would}end", if count == 1 { "" } else { "s" }));
+    let verb = if dry_run || count != 1 { "end" } else { "ends" };
+    say(&format!("{count} session{} {would}{verb}", if count == 1 { "" } else { "s" }));
     YES
 }
 

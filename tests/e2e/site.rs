@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
-use nightlatch_wire::Message;
+use nightlatch_wire::{Message, Parent};
 use nightlatch_world::{
     Binaries, CertificateSpec, Image, LocalCa, Node, NodeSpec, Person, SshOutcome, attach, install,
     local_user, prepare, wait_until,
@@ -128,8 +128,13 @@ impl Site {
 
     /// Writes the configuration; `more` goes to the end of it.
     pub(crate) fn configure(&self, more: &str) {
+        self.configure_mode("enforce", more);
+    }
+
+    /// The same in another mode.
+    pub(crate) fn configure_mode(&self, mode: &str, more: &str) {
         let text = format!(
-            "tenant = \"{TENANT}\"\nmode = \"enforce\"\n[node]\nkind = \"vm\"\nresource_id = \"{NODE_ID}\"\n\
+            "tenant = \"{TENANT}\"\nmode = \"{mode}\"\n[node]\nkind = \"vm\"\nresource_id = \"{NODE_ID}\"\n\
              [trust]\nca = [\"file\"]\n[login]\nroles_from = \"file\"\n{more}"
         );
         self.node.write_file("/etc/nightlatch/nightlatch.toml", text.as_bytes(), 0o644, "root:root").unwrap();
@@ -320,6 +325,17 @@ impl Site {
         let answers = self.send_raw(user, socket, &[question.encode().unwrap()], false);
         Message::decode(answers[0].get(4..).unwrap_or_default())
             .unwrap_or_else(|why| panic!("{why}: {}", String::from_utf8_lossy(&answers[0])))
+    }
+
+    /// A process that passes for sshd's monitor of a connection: root's, called `sshd`, alive. A yes for a
+    /// monitor that does not live would be one for nobody. It ends when the node does.
+    pub(crate) fn monitor(&self) -> Parent {
+        let script = "install -D /bin/sleep /run/stand-in/sshd; setsid /run/stand-in/sshd 1000 >/dev/null 2>&1 & \
+                      sleep 0.2; cat /proc/$!/stat";
+        let stat = self.node.shell(script).unwrap();
+        let (head, tail) = stat.rsplit_once(')').unwrap();
+        let pid = head.split(' ').next().unwrap().parse().unwrap();
+        Parent { pid, start: tail.split_whitespace().nth(19).unwrap().parse().unwrap() }
     }
 
     /// The main process of a unit; 0 when it does not run.

@@ -309,7 +309,7 @@ fn a_crowd_of_strangers_takes_nobodys_place() {
     site.roles(&[(name, "user"), (early, "user")]);
     let (person, first) = (site.person(name), site.person(early));
     let pid = site.main_pid("nightlatchd");
-    let offer = |user: &str, line: &str, monitor: u32| {
+    let offer = |user: &str, line: &str, monitor: Parent| {
         let (key_type, key) = line.split_once(' ').unwrap();
         Message::Offer(Offer {
             user: user.into(),
@@ -317,16 +317,20 @@ fn a_crowd_of_strangers_takes_nobodys_place() {
             key_type: key_type.into(),
             key: key.into(),
             key_len: u32::try_from(key.len()).unwrap(),
-            parents: vec![Parent { pid: monitor, start: 7 }],
+            parents: vec![monitor],
         })
     };
     let line = std::fs::read_to_string(first.certificate_path()).unwrap();
-    let admitted = site.ask("nightlatch-hook", "hook", &offer(early, &line, 4_000_001));
+    let monitor = site.monitor();
+    let admitted = site.ask("nightlatch-hook", "hook", &offer(early, &line, monitor));
     assert!(matches!(admitted, Message::Line(_)), "{admitted:?}");
 
     let stranger = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA";
     let crowd: Vec<Vec<u8>> = (0..5_000)
-        .map(|at| offer(&format!("stranger{at}@contoso.com"), stranger, 3_000_000 + at).encode().unwrap())
+        .map(|at| {
+            let other = Parent { pid: 3_000_000 + at, start: 7 };
+            offer(&format!("stranger{at}@contoso.com"), stranger, other).encode().unwrap()
+        })
         .collect();
     let answers = site.send_raw("nightlatch-hook", "hook", &crowd, false);
     let none = Message::None.encode().unwrap();
@@ -339,7 +343,7 @@ fn a_crowd_of_strangers_takes_nobodys_place() {
         rhost: "127.0.0.8".into(),
         tty: "ssh".into(),
         loginuid: u32::MAX,
-        parents: vec![Parent { pid: 4_000_001, start: 7 }],
+        parents: vec![monitor],
     });
     let answer = site.ask("root", "account", &account);
     assert!(matches!(answer, Message::Permit { .. }), "{answer:?}");
