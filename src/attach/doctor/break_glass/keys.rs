@@ -134,22 +134,21 @@ fn has_passed(time: &str, now: Timestamp) -> bool {
     start.is_none_or(|start| now.since(start) >= 24 * 60 * 60)
 }
 
+/// A key of this kind, with fields of zeros.
+#[cfg(test)]
+pub(super) fn made(kind: &str) -> String {
+    let fields = KINDS.into_iter().find(|(known, _)| *known == kind).map_or(1, |(_, fields)| fields);
+    let mut blob = Vec::new();
+    for bytes in std::iter::once(kind.as_bytes()).chain(std::iter::repeat_n([0_u8; 32].as_slice(), fields)) {
+        blob.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+        blob.extend(bytes);
+    }
+    format!("{kind} {}", STANDARD.encode(blob))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A key of this kind, with fields of zeros.
-    pub(in super::super) fn made(kind: &str) -> String {
-        let fields = KINDS.into_iter().find(|(known, _)| *known == kind).map_or(1, |(_, fields)| fields);
-        let mut blob = Vec::new();
-        for bytes in
-            std::iter::once(kind.as_bytes()).chain(std::iter::repeat_n([0_u8; 32].as_slice(), fields))
-        {
-            blob.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
-            blob.extend(bytes);
-        }
-        format!("{kind} {}", STANDARD.encode(blob))
-    }
 
     fn now() -> Timestamp {
         Timestamp::from_civil(2026, 11, 20, 12, 0, 0).unwrap()
@@ -206,6 +205,3 @@ mod tests {
         assert_eq!(of("expiry-time=\"20270101\" ", "ssh-rsa").limits(), ["expiry-time"]);
     }
 }
-
-#[cfg(test)]
-pub(super) use tests::made;
