@@ -101,7 +101,8 @@ fn kind_fault(root: &Root, path: &str) -> Option<(String, String)> {
 }
 
 /// What StrictModes refuses (openssh misc.c, safe_path): the file or a folder above it, up to the home or
-/// to `/`, that somebody else owns or may write.
+/// to `/`, that somebody else owns or may write. Debian's sshd forgives a group of which the account is the
+/// only member, the original does not; the cure harms neither.
 fn trust_fault(root: &Root, path: &str, account: &Account) -> Option<(String, String)> {
     let real = |path: &str| std::fs::canonicalize(root.path(path)).ok();
     let (home, top) = (real(&account.home), real("/"));
