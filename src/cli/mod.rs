@@ -88,6 +88,10 @@ enum Command {
         /// Whose login to look at: a login name such as `alice@contoso.com`.
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
+        /// Look instead at the local account kept for emergencies: those that
+        /// /etc/nightlatch/break-glass names, or NAME.
+        #[arg(long, value_name = "NAME", num_args = 0..=1, conflicts_with = "user")]
+        break_glass: Option<Option<String>>,
         #[command(subcommand)]
         part: Option<doctor::Part>,
     },
@@ -165,7 +169,13 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Observe { command } => sessions::observe(&command, format),
         Command::Attach { dry_run } => attach::run(dry_run, format),
         Command::Detach { dry_run } => attach::undo(dry_run, format),
-        Command::Doctor { user, part } => doctor::run(user.as_deref(), part.as_ref(), format),
+        Command::Doctor { user, break_glass, part } => {
+            let about = match break_glass {
+                Some(name) => doctor::About::BreakGlass(name),
+                None => doctor::About::Login(user),
+            };
+            doctor::run(&about, part.as_ref(), format)
+        }
         Command::Config { command: ConfigCommand::Show { effective } } => {
             config::show(values, effective, format)
         }
@@ -210,6 +220,8 @@ mod tests {
             "nightlatch token header --unit a.service -o env",
             "nightlatch doctor client -o json",
             "nightlatch doctor --user a@b -o json",
+            "nightlatch doctor --break-glass -o json",
+            "nightlatch doctor --break-glass bg -o json",
             "nightlatch -o json doctor",
         ] {
             assert!(fits(line), "{line}");
@@ -221,5 +233,17 @@ mod tests {
         ] {
             assert!(!fits(line), "{line}");
         }
+    }
+
+    #[test]
+    fn the_account_for_emergencies_may_be_named_and_is_no_login_of_ours() {
+        let asked = |line: &str| match Arguments::try_parse_from(line.split(' ')).map(|found| found.command) {
+            Ok(Command::Doctor { break_glass, .. }) => Some(break_glass),
+            _ => None,
+        };
+        assert_eq!(asked("nightlatch doctor"), Some(None));
+        assert_eq!(asked("nightlatch doctor --break-glass"), Some(Some(None)));
+        assert_eq!(asked("nightlatch doctor --break-glass bg"), Some(Some(Some("bg".to_owned()))));
+        assert_eq!(asked("nightlatch doctor --break-glass bg --user a@b"), None);
     }
 }

@@ -1,5 +1,6 @@
-//! `nightlatch doctor`: what is in force, what is not, and what to do about it. `doctor client` looks at the
-//! caller's own side instead: programs, kubeconfigs and environment. Changes nothing.
+//! `nightlatch doctor`: what is in force, what is not, and what to do about it. `doctor --break-glass` looks at
+//! the local account kept for emergencies, `doctor client` at the caller's own side: programs, kubeconfigs and
+//! environment. Changes nothing.
 
 mod client;
 
@@ -10,8 +11,9 @@ use nightlatch_model::LoginName;
 use serde_json::json;
 
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
-use crate::attach::doctor::{Expected, Finding, State, examine, worst};
+use crate::attach::doctor::{Expected, Finding, State, break_glass, examine, worst};
 use crate::attach::{Root, System};
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Mode, load_installed};
 
 /// LoginGraceTime when nothing is configured, in seconds: the daemon's own default.
@@ -30,18 +32,43 @@ pub(super) enum Part {
     },
 }
 
+/// What is looked at on the node.
+#[derive(Debug)]
+pub(super) enum About {
+    /// A login of ours; `None` is a name that nobody has.
+    Login(Option<String>),
+    /// The account kept for emergencies; `None` is each that is listed.
+    BreakGlass(Option<String>),
+}
+
 /// Makes all checks and prints them.
-pub(super) fn run(user: Option<&str>, part: Option<&Part>, format: Format) -> u8 {
-    match (part, user) {
-        (Some(Part::Client { .. }), Some(_)) => {
-            complain("--user belongs to `nightlatch doctor`; `doctor client` looks at whoever runs it");
-            USAGE
-        }
-        (Some(Part::Client { kubeconfig }), None) => {
+pub(super) fn run(about: &About, part: Option<&Part>, format: Format) -> u8 {
+    match (part, about) {
+        (None, About::Login(user)) => node(user.as_deref(), format),
+        (None, About::BreakGlass(name)) => emergencies(name.as_deref(), format),
+        (Some(Part::Client { kubeconfig }), About::Login(None)) => {
             report(&client::examine_own(kubeconfig.as_deref()), format)
         }
-        (None, user) => node(user, format),
+        (Some(Part::Client { .. }), _) => {
+            complain(
+                "--user and --break-glass belong to `nightlatch doctor`; `doctor client` looks at whoever runs it",
+            );
+            USAGE
+        }
     }
+}
+
+fn emergencies(name: Option<&str>, format: Format) -> u8 {
+    if !nix::unistd::geteuid().is_root() {
+        complain("cannot tell: only root may read key files and sshd's configuration; run it with sudo");
+        return UNKNOWN;
+    }
+    if let Some(name) = name.filter(|name| !break_glass::is_name(name)) {
+        let name = plain(name);
+        complain(&format!("--break-glass takes the name of a local account such as `breakglass`: `{name}`"));
+        return USAGE;
+    }
+    report(&break_glass::examine(&Root::default(), &System, name, Clock::System.now()), format)
 }
 
 fn node(user: Option<&str>, format: Format) -> u8 {
