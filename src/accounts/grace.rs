@@ -1,7 +1,8 @@
 //! Who got a fresh yes on this node, and when: what the bounded grace rests on while Azure is silent.
 //!
 //! Forgetting a yes is harmless, so a yes is written without waiting for the disk. Forgetting a no is not:
-//! an entry that a no erases is gone from the disk before the no is answered.
+//! an entry that a no erases is gone from the disk before the no is answered, and so is one that a lesser
+//! yes replaces: a lesser role, or an end that comes sooner.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,6 +30,10 @@ struct Entry {
     at: Timestamp,
     boot: String,
     since_boot_s: u64,
+    #[serde(default)]
+    ends: Option<Timestamp>,
+    #[serde(default)]
+    admin_ends: Option<Timestamp>,
 }
 
 /// The ledger, with the file behind it.
@@ -68,19 +73,22 @@ impl GraceLedger {
     /// When it cannot be written; it counts until the next start.
     pub fn remember(&mut self, yes: FreshYes) -> Result<(), StoreError> {
         let (oid, now) = (yes.oid, yes.at.since_boot);
-        let before = self.people.insert(oid, yes);
-        let same = |before: FreshYes| {
-            self.people.get(&oid).is_some_and(|yes| yes.role == before.role && yes.name == before.name)
-        };
+        let before = self.people.get(&oid);
+        let same = before.is_some_and(|before| says_the_same(before, &yes));
+        let less = before.is_some_and(|before| yes.gives_less_than(before));
+        self.people.insert(oid, yes);
         let recent = self.written.get(&oid).is_some_and(|at| now.saturating_sub(*at) < WRITE_EVERY);
-        if before.is_some_and(same) && recent {
+        if same && recent {
             return Ok(());
         }
         if self.people.len() > MAX_ACCOUNTS {
             self.people.retain(|_, yes| now.saturating_sub(yes.at.since_boot) < MAX_GRACE);
         }
+        // Whatever is not written now is not taken for written the next time.
+        self.written.remove(&oid);
+        self.write(less)?;
         self.written.insert(oid, now);
-        self.write(false)
+        Ok(())
     }
 
     /// Erases a person's yes, on the disk as well before this returns. True when there was one.
@@ -103,6 +111,11 @@ impl GraceLedger {
     }
 }
 
+/// True when only the time may differ.
+fn says_the_same(a: &FreshYes, b: &FreshYes) -> bool {
+    (a.role, &a.name, a.ends, a.admin_ends) == (b.role, &b.name, b.ends, b.admin_ends)
+}
+
 fn entry(yes: &FreshYes) -> Entry {
     Entry {
         tid: yes.tid,
@@ -112,6 +125,8 @@ fn entry(yes: &FreshYes) -> Entry {
         at: yes.at.wall,
         boot: yes.at.boot.0.iter().map(|byte| format!("{byte:02x}")).collect(),
         since_boot_s: yes.at.since_boot.as_secs(),
+        ends: yes.ends,
+        admin_ends: yes.admin_ends,
     }
 }
 
@@ -127,6 +142,8 @@ fn read(entry: Entry) -> Option<FreshYes> {
             since_boot: Duration::from_secs(entry.since_boot_s),
             suspect: false,
         },
+        ends: entry.ends,
+        admin_ends: entry.admin_ends,
     })
 }
 
@@ -158,7 +175,14 @@ mod tests {
                 since_boot: Duration::from_secs(since_boot),
                 suspect: false,
             },
+            ends: None,
+            admin_ends: None,
         }
+    }
+
+    fn ending(since_boot: u64, ends: i64, admin_ends: i64) -> FreshYes {
+        let at = |seconds| Some(Timestamp(1_800_000_000 + seconds));
+        FreshYes { ends: at(ends), admin_ends: at(admin_ends), ..yes(Role::Admin, since_boot) }
     }
 
     #[test]
@@ -187,6 +211,45 @@ mod tests {
         assert_eq!((on_disk().at.since_boot.as_secs(), on_disk().role), (131, Role::Admin));
         ledger.remember(yes(Role::Admin, 200)).unwrap();
         assert_eq!(on_disk().at.since_boot.as_secs(), 200);
+    }
+
+    #[test]
+    fn the_ends_of_a_role_outlive_a_restart_and_another_end_is_written_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grace.json");
+        let mut ledger = GraceLedger::open(path.clone()).unwrap();
+        let on_disk = || GraceLedger::open(path.clone()).unwrap().iter().next().cloned().unwrap();
+        for told in
+            [ending(100, 900, 600), ending(101, 900, 500), ending(102, 800, 500), yes(Role::Admin, 103)]
+        {
+            ledger.remember(told.clone()).unwrap();
+            assert_eq!(on_disk(), told);
+        }
+    }
+
+    /// A yes that an earlier version wrote knows no end.
+    #[test]
+    fn an_entry_without_ends_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grace.json");
+        let mut written = serde_json::to_value([entry(&yes(Role::User, 100))]).unwrap();
+        let fields = written[0].as_object_mut().unwrap();
+        assert!(fields.remove("ends").is_some() && fields.remove("admin_ends").is_some());
+        std::fs::write(&path, written.to_string()).unwrap();
+        let ledger = GraceLedger::open(path).unwrap();
+        assert_eq!(ledger.iter().collect::<Vec<_>>(), [&yes(Role::User, 100)]);
+    }
+
+    /// What could not be written is tried again, however soon.
+    #[test]
+    fn a_yes_that_was_not_written_is_written_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("later/grace.json");
+        let mut ledger = GraceLedger::open(path.clone()).unwrap();
+        assert!(ledger.remember(yes(Role::User, 100)).is_err());
+        std::fs::create_dir(folder.path().join("later")).unwrap();
+        ledger.remember(yes(Role::User, 101)).unwrap();
+        assert_eq!(GraceLedger::open(path).unwrap().iter().collect::<Vec<_>>(), [&yes(Role::User, 101)]);
     }
 
     #[test]

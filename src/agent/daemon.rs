@@ -162,7 +162,10 @@ async fn start(
 
     let pulse = Arc::new(Pulse::default());
     let rejudger = Rejudger::new(Arc::clone(&gate), control.clone(), &settings, Arc::clone(&pulse));
-    tokio::spawn(rejudger.run());
+    // A node that only observes decides nothing, about sessions of another time neither.
+    if settings.mode == Mode::Enforce {
+        tokio::spawn(rejudger.run());
+    }
     tokio::spawn(high_water::keep(time, paths.state.clone()));
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));

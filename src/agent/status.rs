@@ -84,8 +84,7 @@ fn clock(gate: &Gate) -> StatusRow {
 
 fn sessions(settings: &Settings, pulse: &Pulse) -> StatusRow {
     match &*lock(&pulse.trouble) {
-        // Nothing is attached to them, and sessiond may not even be there.
-        Some(_) if settings.mode == Mode::Observe => row("sessions", "ok", "not kept while observing".into()),
+        _ if settings.mode == Mode::Observe => row("sessions", "ok", "not judged while observing".into()),
         Some(trouble) => row("sessions", "down", trouble.clone()),
         None => {
             let live = pulse.live.load(Ordering::Relaxed);

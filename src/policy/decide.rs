@@ -1,14 +1,15 @@
 //! The decision together with what must be kept of it: a yes that grace may rest on later, or that there
 //! is none any more.
 //!
-//! Nothing here may keep a yes that Azure did not give just now, or leave one standing after a no.
+//! Nothing here may keep a yes that Azure did not give just now, leave one standing after a no, or forget
+//! an end that Azure told.
 
-use nightlatch_model::Answer;
+use nightlatch_model::{Answer, Role, Timestamp};
 
-use crate::answer::RoleAnswer;
+use crate::answer::{RoleAnswer, earlier};
 use crate::facts::{Facts, LoginRequest, Rules};
 use crate::grace::{FreshYes, Grace, GraceRule, Moment, grace};
-use crate::judge::{Judgement, Verdict, judge};
+use crate::judge::{Judgement, Permit, Verdict, judge};
 
 /// What must be on the disk before the answer leaves.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,21 +58,31 @@ fn effect(request: &LoginRequest, facts: &Facts, verdict: &Verdict, now: Moment)
     let theirs = facts.last.as_ref().filter(|last| (last.tid, last.oid) == (tid, oid));
     let gone = match verdict {
         Verdict::Permit(permit) if permit.degraded() => false,
-        Verdict::Permit(permit) if !now.suspect => {
-            return Effect::Remember(FreshYes {
-                tid,
-                oid,
-                name: request.name.clone(),
-                role: permit.role(),
-                at: now,
-            });
+        Verdict::Permit(permit) => {
+            let (ends, admin_ends) = ends(&facts.roles, permit);
+            let name = request.name.clone();
+            let yes = FreshYes { tid, oid, name, role: permit.role(), at: now, ends, admin_ends };
+            if !now.suspect {
+                return Effect::Remember(yes);
+            }
+            // Its time cannot be told, so it is not kept; neither is what it takes away.
+            theirs.is_some_and(|last| yes.gives_less_than(last))
         }
-        // Its time cannot be told, so it is not kept; neither is a greater right that it takes away.
-        Verdict::Permit(permit) => theirs.is_some_and(|last| permit.role() < last.role),
         // A definite no about the role counts, whatever else the refusal is given for.
         Verdict::Denial(denial) => {
             denial.answer() == Answer::Denial || matches!(facts.roles, RoleAnswer::NotGranted(_))
         }
     };
     if gone && theirs.is_some() { Effect::Erase } else { Effect::Nothing }
+}
+
+/// When the right to log in and the administrator's right end, as Azure told with this permit.
+fn ends(roles: &RoleAnswer, permit: &Permit) -> (Option<Timestamp>, Option<Timestamp>) {
+    match roles {
+        RoleAnswer::Granted(grant) => {
+            let admin_ends = earlier(grant.admin_until, grant.until).filter(|_| permit.role() == Role::Admin);
+            (grant.until, admin_ends)
+        }
+        RoleAnswer::NotGranted(_) | RoleAnswer::Unknown(_) => (None, None),
+    }
 }

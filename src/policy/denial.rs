@@ -92,6 +92,7 @@ fn no_grace(reason: Reason, request: &LoginRequest, facts: &Facts) -> Option<&'s
         Grace::Fails(NoGrace::TooOld { .. }) => {
             Some("the last answer of Azure is older than this node allows")
         }
+        Grace::Fails(NoGrace::RoleEnded) => Some("your role ended while Azure was silent"),
         Grace::Fails(_) | Grace::Holds { .. } => None,
     }
 }

@@ -1,13 +1,15 @@
 //! May an old yes of Azure stand in for an answer that cannot be had, and for how long?
 //!
-//! Bounded by a ceiling in code, by the role, by the person and the name, and by a clock that can be
-//! trusted. Nothing here may turn a no into a yes, lengthen a credential, or read a clock by itself.
+//! Bounded by a ceiling in code, by the role and its end, by the person and the name, and by a clock that
+//! can be trusted. Nothing here may turn a no into a yes, lengthen a credential or a role, or read a clock
+//! by itself.
 
 use std::fmt;
 use std::time::Duration;
 
 use nightlatch_model::{LoginName, ObjectId, Role, TenantId, Timestamp};
 
+use crate::answer::{earlier, lasting};
 use crate::facts::{LoginRequest, Service};
 
 /// The longest grace that any configuration can give: 24 hours.
@@ -79,6 +81,30 @@ pub struct FreshYes {
     pub role: Role,
     /// When it was given.
     pub at: Moment,
+    /// When the right to log in ends, if Azure told an end (PIM).
+    pub ends: Option<Timestamp>,
+    /// When the administrator's right ends, if Azure told an end: never after [`FreshYes::ends`]; `None`
+    /// for [`Role::User`].
+    pub admin_ends: Option<Timestamp>,
+}
+
+impl FreshYes {
+    /// When the right to be this ends, if Azure told an end.
+    #[must_use]
+    pub fn end_of(&self, role: Role) -> Option<Timestamp> {
+        match role {
+            Role::User => self.ends,
+            Role::Admin => earlier(self.admin_ends, self.ends),
+        }
+    }
+
+    /// True when this yes gives less than an `older` one: a lesser role, or an end that comes sooner. What
+    /// takes something away must not be lost, or the older one would give it back.
+    #[must_use]
+    pub fn gives_less_than(&self, older: &Self) -> bool {
+        let sooner = |role| lasting(self.end_of(role)) < lasting(older.end_of(role));
+        self.role < older.role || sooner(Role::User) || (older.role == Role::Admin && sooner(Role::Admin))
+    }
 }
 
 /// Whether an old yes stands in for an answer.
@@ -118,6 +144,8 @@ pub enum NoGrace {
         /// How old; [`Duration::MAX`] for a yes from the future.
         age: Duration,
     },
+    /// The right ended at the time that Azure itself had told.
+    RoleEnded,
     /// The clock cannot tell how old the yes is.
     ClockSuspect,
 }
@@ -144,6 +172,9 @@ impl fmt::Display for NoGrace {
             Self::TooOld { age } => {
                 write!(f, "the last yes is {} s old; log in again when Azure answers", age.as_secs())
             }
+            Self::RoleEnded => {
+                f.write_str("the role ended while Azure was silent; renew it and log in when Azure answers")
+            }
             Self::ClockSuspect => f.write_str("the clock cannot be trusted; set the clock of the node"),
         }
     }
@@ -159,13 +190,22 @@ pub fn grace(
     now: Moment,
 ) -> Grace {
     match remaining(last, who, request, rule, now) {
-        Ok((left, role)) => {
+        Ok(Remaining { left, role, end }) => {
             // At most MAX_GRACE, so the conversion never falls back.
-            let seconds = i64::try_from(left.as_secs()).unwrap_or(0);
-            Grace::Holds { until: now.wall.plus(seconds), role }
+            let until = now.wall.plus(i64::try_from(left.as_secs()).unwrap_or(0));
+            Grace::Holds { until: end.map_or(until, |end| end.min(until)), role }
         }
         Err(why) => Grace::Fails(why),
     }
+}
+
+/// What an old yes still gives.
+struct Remaining {
+    /// What is left of the window.
+    left: Duration,
+    role: Role,
+    /// When that role ends.
+    end: Option<Timestamp>,
 }
 
 fn remaining(
@@ -174,7 +214,7 @@ fn remaining(
     request: &LoginRequest,
     rule: GraceRule,
     now: Moment,
-) -> Result<(Duration, Role), NoGrace> {
+) -> Result<Remaining, NoGrace> {
     let last = last.ok_or(NoGrace::Never)?;
     if (last.tid, last.oid) != who {
         return Err(NoGrace::OtherPerson);
@@ -183,9 +223,14 @@ fn remaining(
         return Err(NoGrace::OtherName);
     }
     let (window, role) = window(request.service, last.role, rule).ok_or(NoGrace::NotAllowed)?;
+    // Before the age: while the clock is suspect its time is the least that it can be, and past the end.
+    let end = last.end_of(role);
+    if end.is_some_and(|end| end <= now.wall) {
+        return Err(NoGrace::RoleEnded);
+    }
     let age = age(last.at, now)?;
     match window.checked_sub(age) {
-        Some(left) if !left.is_zero() => Ok((left, role)),
+        Some(left) if !left.is_zero() => Ok(Remaining { left, role, end }),
         _ => Err(NoGrace::TooOld { age }),
     }
 }

@@ -333,10 +333,12 @@ fn by_grace(request: &LoginRequest, facts: &Facts, held: &Result<Held, Reason>) 
     };
     let last = facts.last.as_ref();
     let input = format!(
-        "unknown={} last={} at={} grace={}",
+        "unknown={} last={} at={} ends={} admin_ends={} grace={}",
         cause.reason(),
         show(last.map(|last| last.role)),
         show(last.map(|last| last.at.wall)),
+        show(last.and_then(|last| last.ends)),
+        show(last.and_then(|last| last.admin_ends)),
         facts.grace
     );
     let used = held.as_ref().is_ok_and(|held| held.degraded);

@@ -94,6 +94,7 @@ fn an_arc_machine_needs_the_tenant_and_nothing_else() {
     assert_eq!(cluster.node.shell(&format!("ls {TOKENS}")).unwrap(), "");
     assert_eq!(cluster.calls("imds"), 0, "there is none");
 
+    cluster.without_grace();
     // Without the group the secret stays a secret, and the person reads that it is not their fault.
     cluster.node.shell("gpasswd -d nightlatch himds").unwrap();
     cluster.restart();

@@ -241,7 +241,13 @@ fn review_12_the_responder_dies_between_account_and_session() {
     node.write_file("/etc/pam.d/sshd", struck.as_bytes(), 0o644, "root:root").unwrap();
     let login = rig.site.ssh(&rig.alice, ALICE, &["id -u; id -G"]);
     assert!(!rig.site.is_active("nightlatch-userdbd"), "struck in the account phase");
-    assert!(!login.is_in() && login.stdout.is_empty(), "{login:?}");
+    // Nobody can say whose login it is any more, so it is not recorded, and what is not recorded does not open.
+    assert_eq!(login.status, 254, "{login:?}");
+    assert!(
+        login.stdout.contains("pam_loginuid fails") && !login.stdout.contains("nightlatch-admins"),
+        "{login:?}"
+    );
+    assert!(!login.stdout.lines().any(|line| line.trim().parse::<u32>().is_ok()), "{login:?}");
     rig.assert_bob("the responder died in another login");
     node.write_file("/etc/pam.d/sshd", sshd.as_bytes(), 0o644, "root:root").unwrap();
     node.shell("systemctl start nightlatch-userdbd").unwrap();

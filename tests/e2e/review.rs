@@ -191,10 +191,14 @@ fn review_04_the_helper_never_runs_for_a_local_user() {
     assert!(!node.exec(&["test", "-e", "/run/helper-runs"]).unwrap().status.success());
     let login = site.ssh(&person, name, &["sudo -n id -u"]);
     assert_eq!(login.stdout.trim(), "0", "{login:?}");
-    let runs = node.shell("cat /run/helper-runs").unwrap();
-    // Root altogether, also under sudo: otherwise the person could stop it with a signal.
-    let expected = format!("{name} sshd Uid: 0 0 0 0\n{name} sudo Uid: 0 0 0 0\n");
-    assert_eq!(runs, expected);
+    // Root altogether, also under sudo: otherwise the person could stop it with a signal. sshd's PAM asks for
+    // the account, opens the session and closes it.
+    let sshd = format!("{name} sshd Uid: 0 0 0 0\n");
+    let expected = format!("{sshd}{sshd}{name} sudo Uid: 0 0 0 0\n{sshd}");
+    let closed = wait_until("the end of the session", SOON, || {
+        node.shell("cat /run/helper-runs").is_ok_and(|runs| runs == expected)
+    });
+    assert!(closed.is_ok(), "{}", node.shell("cat /run/helper-runs").unwrap());
     site.assert_local_unaffected(&bob, "bob", "the helper counted");
     assert_eq!(node.shell("cat /run/helper-runs").unwrap(), expected);
 }

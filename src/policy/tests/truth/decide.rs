@@ -299,6 +299,76 @@ fn a_yes_of_azure_is_remembered() {
     }
 }
 
+/// The ends that Azure told are kept with the yes, and the permit of today is none of them.
+#[test]
+fn the_ends_of_the_role_are_remembered() {
+    let (at, long) = (|seconds: i64| Some(NOW.plus(seconds)), 90_000);
+    let admin = |until, admin_until| RoleAnswer::Granted(Grant { until, admin_until, ..grant(Role::Admin) });
+    let user = |until| RoleAnswer::Granted(Grant { until, ..grant(Role::User) });
+    for (roles, role, ends, admin_ends) in [
+        (user(None), Role::User, None, None),
+        (user(at(long)), Role::User, Some(long), None),
+        (admin(None, None), Role::Admin, None, None),
+        (admin(None, at(60)), Role::Admin, None, Some(60)),
+        (admin(at(long), at(60)), Role::Admin, Some(long), Some(60)),
+        (admin(at(long), None), Role::Admin, Some(long), Some(long)),
+        (admin(at(60), at(long)), Role::Admin, Some(60), Some(60)),
+        (admin(at(long), at(0)), Role::User, Some(long), None),
+    ] {
+        let world = mute(Service::Ssh, Role::User).azure(roles.clone());
+        let want = FreshYes { at: now(), ..ending(role, Duration::ZERO, ends, admin_ends) };
+        assert_eq!(world.ask().effect, Effect::Remember(want), "{roles:?}");
+    }
+}
+
+/// A yes of a role with an end, then silence: in until that end, and not a second longer.
+#[test]
+fn grace_does_not_outlive_the_end_of_the_role() {
+    let told = RoleAnswer::Granted(Grant { until: Some(NOW.plus(120)), ..grant(Role::User) });
+    let Effect::Remember(kept) = mute(Service::Ssh, Role::User).azure(told).ask().effect else {
+        panic!("a yes")
+    };
+    let later = |service, seconds: i64| {
+        mute(service, Role::User).with(|w| {
+            w.last = Some(kept.clone());
+            w.now.wall = NOW.plus(seconds);
+            w.now.since_boot = UP + secs(seconds.unsigned_abs());
+        })
+    };
+    for service in [Service::Ssh, Service::Other, Service::Live] {
+        assert_eq!(later(service, 60).permit().until(), NOW.plus(120), "{service:?}");
+        assert_eq!(later(service, 119).permit().until(), NOW.plus(120), "{service:?}");
+        assert_eq!(later(service, 120).denial().reason(), Reason::UpstreamUnknown, "{service:?}");
+        assert_eq!(later(service, 120).ask().effect, Effect::Nothing);
+    }
+    let step = later(Service::Ssh, 120).step("grace");
+    assert_eq!(step.outcome, Outcome::Skip);
+    for told in ["ends=2026-11-21T22:32:05Z", "admin_ends=-", "none: the role ended while Azure was silent"] {
+        assert!(step.input.contains(told), "{}", step.input);
+    }
+}
+
+#[test]
+fn the_administrators_grace_ends_with_the_administrators_right() {
+    let world = |service, seconds| {
+        mute(service, Role::Admin).with(|w| {
+            w.last = Some(ending(Role::Admin, secs(600), Some(700), Some(seconds)));
+            w.rule = GraceRule::new(secs(3_600), secs(OPT_IN));
+        })
+    };
+    for service in [Service::Ssh, Service::Sudo, Service::Other] {
+        let permit = world(service, 60).permit();
+        assert_eq!((permit.role(), permit.until()), (Role::Admin, NOW.plus(60)), "{service:?}");
+        assert_eq!(world(service, 0).denial().reason(), Reason::UpstreamUnknown, "{service:?}");
+    }
+    // Azure grants the login and is silent about the administrator.
+    let half = |seconds| world(Service::Sudo, seconds).azure(admin_mute());
+    assert_eq!(half(60).permit().admin_until(), Some(NOW.plus(60)));
+    assert!(half(0).denial().text().ends_with("; your role ended while Azure was silent"));
+    let live = world(Service::Live, 0).permit();
+    assert_eq!((live.role(), live.until()), (Role::User, NOW.plus(700)));
+}
+
 #[test]
 fn a_no_erases_what_there_is() {
     let user = RoleAnswer::Granted(grant(Role::User));
@@ -331,6 +401,17 @@ fn while_the_clock_is_suspect_nothing_is_remembered() {
     assert_eq!(ask(Role::Admin, Role::Admin), Effect::Nothing);
     assert_eq!(ask(Role::User, Role::Admin), Effect::Nothing);
     assert_eq!(ask(Role::Admin, Role::User), Effect::Erase, "an administrator no more");
+    // An end that is sooner than the one that is kept takes something away as well.
+    let ends = |kept: Option<i64>, told: Option<i64>| {
+        let told = Grant { until: told.map(|end| NOW.plus(end)), ..grant(Role::User) };
+        let world = mute(Service::Ssh, Role::User).azure(RoleAnswer::Granted(told));
+        let kept = Some(ending(Role::User, secs(600), kept, None));
+        world.with(|w| (w.now.suspect, w.last) = (true, kept)).ask().effect
+    };
+    assert_eq!(ends(None, Some(60)), Effect::Erase);
+    assert_eq!(ends(Some(61), Some(60)), Effect::Erase);
+    assert_eq!(ends(Some(60), Some(60)), Effect::Nothing);
+    assert_eq!(ends(Some(60), None), Effect::Nothing);
     let no =
         mute(Service::Ssh, Role::User).azure(RoleAnswer::NotGranted(denied())).with(|w| w.now.suspect = true);
     assert_eq!(no.ask().effect, Effect::Erase);
@@ -354,7 +435,16 @@ fn the_refusal_says_why_there_is_no_grace() {
         format!("Azure throttles this node's questions; Azure asks to wait 9 seconds; {admins}")
     );
     assert!(mute(Service::Sudo, Role::Admin).azure(admin_mute()).denial().text().ends_with(admins));
-    // Neither is said where it is not so.
+    let ended = |w: &mut World| w.last.as_mut().unwrap().ends = Some(NOW);
+    for cause in causes() {
+        let world = mute(Service::Ssh, Role::User).with(ended);
+        let denial = world.azure(RoleAnswer::Unknown(cause.clone())).denial();
+        assert_eq!(denial.reason(), cause.reason());
+        assert!(denial.text().ends_with("; your role ended while Azure was silent"), "{}", denial.text());
+    }
+    let suspect = mute(Service::Ssh, Role::User).with(ended).with(|w| w.now.suspect = true).denial();
+    assert_eq!(suspect.reason(), Reason::UpstreamUnknown, "a clock that is right would say the same");
+    // None of it is said where it is not so.
     assert_eq!(mute(Service::Sudo, Role::User).denial().text(), mute_text);
     let no_users = |w: &mut World| w.rule = GraceRule::new(Duration::ZERO, Duration::ZERO);
     assert_eq!(mute(Service::Ssh, Role::User).with(no_users).denial().text(), mute_text);

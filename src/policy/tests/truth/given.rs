@@ -132,7 +132,15 @@ pub(crate) fn yes(role: Role, ago: Duration) -> FreshYes {
         name: LoginName::parse("alice@contoso.com").unwrap(),
         role,
         at: Moment { wall, boot: BOOT, since_boot: UP - ago, suspect: false },
+        ends: None,
+        admin_ends: None,
     }
+}
+
+/// [`yes`] of a role that ends, in seconds from [`NOW`].
+pub(crate) fn ending(role: Role, ago: Duration, ends: Option<i64>, admin_ends: Option<i64>) -> FreshYes {
+    let at = |end: Option<i64>| end.map(|end| NOW.plus(end));
+    FreshYes { ends: at(ends), admin_ends: at(admin_ends), ..yes(role, ago) }
 }
 
 /// Alice, by ssh, with everything in order: an administrator until her certificate ends in an hour.

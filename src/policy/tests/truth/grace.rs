@@ -193,6 +193,97 @@ fn no_configuration_gives_more_than_a_day() {
     }
 }
 
+/// An end that Azure told is kept to the second, whatever the window would give.
+#[test]
+fn it_ends_with_the_role() {
+    let ended = Grace::Fails(NoGrace::RoleEnded);
+    let user = |ends: Option<i64>| row(|r| r.last = Some(ending(Role::User, secs(600), ends, None)));
+    assert_eq!(user(None), holds(3_000, Role::User), "no end");
+    assert_eq!(user(Some(3_001)), holds(3_000, Role::User), "after the window");
+    assert_eq!(user(Some(3_000)), holds(3_000, Role::User));
+    assert_eq!(user(Some(2_999)), holds(2_999, Role::User));
+    assert_eq!(user(Some(1)), holds(1, Role::User));
+    for over in [0, -1, -TEN_YEARS] {
+        assert_eq!(user(Some(over)), ended, "{over}");
+    }
+    // In the very last fraction of the window, too.
+    let last = row(|r| {
+        let ago = secs(G) - Duration::from_millis(1_500);
+        r.last = Some(ending(Role::User, ago, Some(9), None));
+    });
+    assert_eq!(last, holds(1, Role::User));
+}
+
+/// Each door has the end of the right that grace would give there.
+#[test]
+fn the_end_is_that_of_the_right_that_grace_gives() {
+    let ended = Grace::Fails(NoGrace::RoleEnded);
+    let was = |service, ends: Option<i64>, admin_ends: Option<i64>| {
+        row(|r| {
+            r.service = service;
+            r.last = Some(ending(Role::Admin, secs(600), ends, admin_ends));
+            r.rule = GraceRule::new(secs(G), secs(1_800));
+        })
+    };
+    for service in [Service::Ssh, Service::Sudo, Service::Other] {
+        assert_eq!(was(service, None, None), holds(1_200, Role::Admin), "{service:?}");
+        assert_eq!(was(service, None, Some(60)), holds(60, Role::Admin), "{service:?}");
+        assert_eq!(was(service, Some(70), Some(60)), holds(60, Role::Admin), "{service:?}");
+        assert_eq!(was(service, Some(70), None), holds(70, Role::Admin), "an administrator logs in as well");
+        assert_eq!(was(service, Some(70), Some(0)), ended, "not as a user in their place");
+        assert_eq!(was(service, Some(0), None), ended, "{service:?}");
+        assert_eq!(was(service, Some(0), Some(60)), ended, "never after the right to log in");
+    }
+    // The session that lives is a user's, so the administrator's end is none of its business.
+    assert_eq!(was(Service::Live, Some(70), Some(0)), holds(70, Role::User));
+    assert_eq!(was(Service::Live, None, Some(0)), holds(3_000, Role::User));
+    assert_eq!(was(Service::Live, Some(0), Some(0)), ended);
+}
+
+#[test]
+fn an_end_is_told_after_the_person_and_the_window_and_before_the_age() {
+    let ended = |change: fn(&mut Row)| {
+        row(|r| {
+            r.last = Some(ending(Role::User, secs(G), Some(0), None));
+            change(r);
+        })
+    };
+    assert_eq!(ended(|_| ()), Grace::Fails(NoGrace::RoleEnded), "also where the yes is too old");
+    assert_eq!(ended(|r| r.now.suspect = true), Grace::Fails(NoGrace::RoleEnded), "later at the least");
+    assert_eq!(ended(|r| r.now.wall = NOW.plus(-1)), too_old(secs(G)), "by the wall clock");
+    let suspect = |r: &mut Row| (r.now.suspect, r.now.wall) = (true, NOW.plus(-1));
+    assert_eq!(ended(suspect), Grace::Fails(NoGrace::ClockSuspect));
+    assert_eq!(ended(|r| r.name = "bob@contoso.com"), Grace::Fails(NoGrace::OtherName));
+    assert_eq!(ended(|r| r.who.1 = bob()), Grace::Fails(NoGrace::OtherPerson));
+    assert_eq!(ended(|r| r.service = Service::Sudo), Grace::Fails(NoGrace::NotAllowed));
+    let rebooted = ended(|r| r.now = Moment { boot: BootId([2; 16]), since_boot: secs(9), ..now() });
+    assert_eq!(rebooted, Grace::Fails(NoGrace::RoleEnded));
+}
+
+#[test]
+fn a_yes_that_takes_something_away_gives_less() {
+    let less = |new: (Role, Option<i64>, Option<i64>), old: (Role, Option<i64>, Option<i64>)| {
+        let made = |(role, ends, admin_ends)| ending(role, Duration::ZERO, ends, admin_ends);
+        made(new).gives_less_than(&made(old))
+    };
+    use Role::{Admin, User};
+    for (new, old) in [
+        ((User, None, None), (Admin, Some(1), Some(1))),
+        ((User, Some(9), None), (User, None, None)),
+        ((User, Some(8), None), (User, Some(9), None)),
+        ((Admin, Some(8), None), (User, Some(9), None)),
+        ((Admin, None, Some(9)), (Admin, None, None)),
+        ((Admin, None, Some(8)), (Admin, None, Some(9))),
+        ((Admin, Some(8), None), (Admin, Some(9), Some(9))),
+    ] {
+        assert!(less(new, old), "{new:?} {old:?}");
+        assert!(!less(old, old) && !less(new, new));
+    }
+    assert!(!less((Admin, None, Some(1)), (User, None, None)), "as much for a user");
+    assert!(!less((Admin, Some(9), None), (Admin, Some(9), Some(9))), "the same in other words");
+    assert!(!less((User, None, None), (User, Some(9), None)));
+}
+
 /// The words for `explain`: what was found, and what helps.
 #[test]
 fn it_says_why_not() {
@@ -206,9 +297,17 @@ fn it_says_why_not() {
         said(too_old(Duration::MAX)),
         "none: the last yes is from the future; set the clock of the node"
     );
-    for why in
-        [NoGrace::Never, NoGrace::OtherPerson, NoGrace::OtherName, NoGrace::NotAllowed, NoGrace::ClockSuspect]
-    {
+    assert!(
+        said(Grace::Fails(NoGrace::RoleEnded)).starts_with("none: the role ended while Azure was silent; ")
+    );
+    for why in [
+        NoGrace::Never,
+        NoGrace::OtherPerson,
+        NoGrace::OtherName,
+        NoGrace::NotAllowed,
+        NoGrace::RoleEnded,
+        NoGrace::ClockSuspect,
+    ] {
         let words = why.to_string();
         assert!(words.is_ascii() && words.starts_with(char::is_lowercase) && words.contains("; "), "{words}");
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use nightlatch_model::{Answer, LoginName, Role};
+use nightlatch_model::{Answer, LoginName, Role, Timestamp};
 use nightlatch_policy::{
     BootId, Effect, FreshYes, GraceRule, Grant, MAX_GRACE, Moment, Refused, RoleAnswer, Service, Verdict,
     decide, judge,
@@ -23,13 +23,15 @@ fn any_rule() -> impl Strategy<Value = GraceRule> {
     (window(), window()).prop_map(|(user, admin)| GraceRule::new(user, admin))
 }
 
-/// A kept yes: mostly alice's, of this boot or another, of the past or the future.
+/// A kept yes: mostly alice's, of this boot or another, of the past or the future, of a role that may end.
 fn any_yes() -> impl Strategy<Value = FreshYes> {
     let ago = prop_oneof![Just(0_i64), -5_000..0_i64, 0..5_000_000_i64, 0..100_000_000_i64];
     let odd = || prop::sample::select(vec![false, false, false, false, false, false, false, true]);
-    (any::<bool>(), ago, -9_000_i64..9_000, odd(), odd(), odd(), odd()).prop_map(
-        |(admin, millis, drift, boot, suspect, person, name)| {
-            let mut yes = yes(if admin { Role::Admin } else { Role::User }, Duration::ZERO);
+    let end = || prop::option::of(-20_i64..7_200);
+    (any::<bool>(), ago, -9_000_i64..9_000, odd(), odd(), odd(), odd(), end(), end()).prop_map(
+        |(admin, millis, drift, boot, suspect, person, name, ends, admin_ends)| {
+            let role = if admin { Role::Admin } else { Role::User };
+            let mut yes = ending(role, Duration::ZERO, ends, admin_ends.filter(|_| admin));
             let past = Duration::from_millis(millis.unsigned_abs());
             yes.at.since_boot = if millis < 0 { UP + past } else { UP - past };
             yes.at.wall = NOW.plus(-(millis / 1_000) + drift);
@@ -50,6 +52,11 @@ fn any_yes() -> impl Strategy<Value = FreshYes> {
 
 /// The seconds that grace may give, counted in whole numbers and straight from the rule's text.
 fn seconds_left(last: &FreshYes, service: Service, rule: GraceRule, now: Moment) -> Option<i128> {
+    let end = match (service, last.role) {
+        (Service::Live, _) | (_, Role::User) => last.ends,
+        (_, Role::Admin) => [last.admin_ends, last.ends].into_iter().flatten().min(),
+    };
+    let to_end = end.map_or(i128::MAX, |end| i128::from(end.0 - now.wall.0));
     let alices = last.oid == alice() && last.name.to_string() == "alice@contoso.com";
     let window = match (service, last.role) {
         (Service::Live, _) => rule.user(),
@@ -66,11 +73,11 @@ fn seconds_left(last: &FreshYes, service: Service, rule: GraceRule, now: Moment)
     };
     let left = nanos(window) - age;
     let sane = !now.suspect && !last.at.suspect && age >= 0;
-    (alices && sane && left >= 1_000_000_000).then_some(left / 1_000_000_000)
+    (alices && sane && left >= 1_000_000_000 && to_end > 0).then_some(to_end.min(left / 1_000_000_000))
 }
 
-/// A permit under UNKNOWN: exactly where the rule says so, never beyond the credential, the window or the
-/// ceiling, never more than was granted, never without a kept yes; and it renews nothing.
+/// A permit under UNKNOWN: exactly where the rule says so, never beyond the credential, the window, the end
+/// of the role or the ceiling, never more than was granted, never without a kept yes; and it renews nothing.
 #[test]
 fn a_degraded_permit_is_exactly_what_the_rule_gives() {
     let (degraded, refused) = (Cell::new(0_u32), Cell::new(0_u32));
@@ -114,6 +121,9 @@ fn a_degraded_permit_is_exactly_what_the_rule_gives() {
             prop_assert!(length <= i128::from(MAX_GRACE.as_secs()));
             prop_assert!(session.is_none_or(|cap| length <= i128::from(cap)));
             prop_assert!(permit.role() <= last.role);
+            prop_assert!(last.ends.is_none_or(|end| permit.until() <= end));
+            let admin_end = last.admin_ends.filter(|_| permit.admin());
+            prop_assert!(admin_end.is_none_or(|end| permit.until() <= end));
             prop_assert!(permit.admin() || service != Service::Sudo);
             prop_assert!(!permit.admin() || service != Service::Live);
             prop_assert!(permit.admin_until().is_none_or(|end| end <= permit.until()));
@@ -180,14 +190,16 @@ proptest! {
 struct Past {
     /// The true time of the last yes of Azure, in seconds, if no definite no came after it.
     yes: Option<(u64, Role)>,
+    /// When the login and the administrator's right end by the last answer that was all that its door needs.
+    ends: (Option<Timestamp>, Option<Timestamp>),
 }
 
 /// Lives of a node: answers, silences, jumps of the clock and reboots in any order, each effect applied.
 /// A degraded permit always rests on a yes that no definite no followed, and that is younger in true time
-/// than its window.
+/// than its window, and it ends with the role of which Azure told last.
 #[test]
 fn no_degraded_permit_after_a_no_or_past_the_window_in_any_order_of_things() {
-    let (mut degraded, mut erased) = (0_u32, 0_u32);
+    let (mut degraded, mut erased, mut cut) = (0_u32, 0_u32, 0_u32);
     for seed in 0..1_500 {
         let dice = &mut Dice(seed);
         let rule = GraceRule::new(secs(3_600), secs(dice.pick(&[0, 0, 900])));
@@ -208,6 +220,12 @@ fn no_degraded_permit_after_a_no_or_past_the_window_in_any_order_of_things() {
             facts.roles = dice.pick(&[
                 RoleAnswer::Granted(grant(Role::User)),
                 RoleAnswer::Granted(grant(Role::Admin)),
+                RoleAnswer::Granted(Grant { until: Some(wall.plus(1_200)), ..grant(Role::User) }),
+                RoleAnswer::Granted(Grant {
+                    until: Some(wall.plus(1_500)),
+                    admin_until: Some(wall.plus(500)),
+                    ..grant(Role::Admin)
+                }),
                 RoleAnswer::Granted(Grant { unknown: Some(upstream()), ..grant(Role::User) }),
                 RoleAnswer::NotGranted(Refused::NoAssignment),
                 RoleAnswer::Unknown(upstream()),
@@ -225,12 +243,20 @@ fn no_degraded_permit_after_a_no_or_past_the_window_in_any_order_of_things() {
                     let left = permit.until().since(wall).unsigned_abs();
                     assert!(truth + left <= at + window.as_secs(), "seed {seed}");
                     assert!(!suspect, "seed {seed}");
+                    let end = if permit.admin() { past.ends.1.or(past.ends.0) } else { past.ends.0 };
+                    assert!(end.is_none_or(|end| permit.until() <= end), "seed {seed}");
+                    cut += u32::from(end == Some(permit.until()));
                 }
                 Verdict::Permit(permit) if !suspect => past.yes = Some((truth, permit.role())),
                 // Not kept, but what it takes away is gone.
                 Verdict::Permit(permit) => past.yes = past.yes.filter(|(_, role)| *role <= permit.role()),
                 Verdict::Denial(denial) if denial.answer() == Answer::Denial => past.yes = None,
                 Verdict::Denial(_) => {}
+            }
+            if let RoleAnswer::Granted(told) = &facts.roles
+                && (told.unknown.is_none() || request.service != Service::Sudo)
+            {
+                past.ends = (told.until, told.admin_until);
             }
             match ruling.effect {
                 Effect::Nothing => {}
@@ -242,5 +268,5 @@ fn no_degraded_permit_after_a_no_or_past_the_window_in_any_order_of_things() {
             }
         }
     }
-    assert!(degraded > 1_000 && erased > 1_000, "{degraded} {erased}: the test shows nothing");
+    assert!(degraded > 1_000 && erased > 1_000 && cut > 100, "{degraded} {erased} {cut}: it shows nothing");
 }
