@@ -259,10 +259,29 @@ impl Site {
         p50.and_then(|number| number.parse().ok()).ok_or_else(|| format!("`{part}` says {words:?}"))
     }
 
+    /// Processes that pass for sshd's monitors: sessiond takes no yes for one that does not live. They end with
+    /// the node. Gives each one's pid and start time.
+    fn monitors(&self, count: usize) -> Result<Vec<(u32, u64)>, String> {
+        let script = format!(
+            "install -D /bin/sleep /run/stand-in/sshd; for n in $(seq {count}); do \
+             setsid /run/stand-in/sshd 3000 >/dev/null 2>&1 & pids=\"$pids $!\"; done; sleep 0.5; \
+             for pid in $pids; do cat /proc/$pid/stat; done"
+        );
+        let stats = self.node.shell(&script).map_err(|why| why.to_string())?;
+        let seat = |line: &str| {
+            let (head, tail) = line.rsplit_once(')')?;
+            let start = tail.split_whitespace().nth(19)?.parse().ok()?;
+            Some((head.split(' ').next()?.parse().ok()?, start))
+        };
+        stats.lines().map(|line| seat(line).ok_or_else(|| format!("no stat: {line}"))).collect()
+    }
+
     fn account_rows(&self, quick: bool) -> Result<Vec<Row>, String> {
         let key = TestKey::rsa2048();
         let ask = |rounds: usize, numbers: Range<usize>| -> Result<Paired, String> {
-            let people = numbers.map(|number| (number, self.holder(number, number as u64, &key))).collect();
+            let seats = self.monitors(numbers.len())?;
+            let holders = numbers.map(|number| self.holder(number, number as u64, &key));
+            let people = seats.into_iter().zip(holders).collect();
             let task = Logins { plan: Plan { runs: 5, rounds }, tenant: self.tenant, people };
             self.inside("nightlatch-hook", "ask-offers", &task)?;
             let said = self.inside("root", "ask-account", &task)?;

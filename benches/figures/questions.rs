@@ -63,8 +63,8 @@ pub(crate) struct Logins {
     pub(crate) plan: Plan,
     pub(crate) tenant: TenantId,
     /// One person who logs in again and again, or one for each round who logs in for the first time. Each
-    /// has a monitor of its own, by the number.
-    pub(crate) people: Vec<(usize, Holder)>,
+    /// has a monitor of its own, which lives: its pid and start time.
+    pub(crate) people: Vec<((u32, u64), Holder)>,
 }
 
 /// The monitor that sshd would have for the connection of this number.
@@ -178,8 +178,9 @@ pub(crate) fn service() -> Result<(), String> {
 /// When one is not admitted.
 pub(crate) fn offers() -> Result<(), String> {
     let task: Logins = crate::told()?;
-    for (number, holder) in &task.people {
-        match ask(HOOK, &offer(holder, task.tenant, monitor(200_000 + number))?)?.1 {
+    for ((pid, start), holder) in &task.people {
+        let seat = Parent { pid: *pid, start: *start };
+        match ask(HOOK, &offer(holder, task.tenant, seat)?)?.1 {
             Message::Line(_) => {}
             other => return Err(format!("{}: {other:?}", holder.user)),
         }
@@ -195,7 +196,7 @@ pub(crate) fn offers() -> Result<(), String> {
 pub(crate) fn account() -> Result<(), String> {
     let task: Logins = crate::told()?;
     let mut asked = 0_u32;
-    let mut question = |(number, holder): &(usize, Holder)| -> Result<f64, String> {
+    let mut question = |((pid, start), holder): &((u32, u64), Holder)| -> Result<f64, String> {
         asked += 1;
         // Each from another address: one address alone may not ask so often.
         let [_, a, b, c] = asked.to_be_bytes();
@@ -205,7 +206,7 @@ pub(crate) fn account() -> Result<(), String> {
             rhost: format!("10.{a}.{b}.{c}"),
             tty: "ssh".to_owned(),
             loginuid: NO_LOGINUID,
-            parents: vec![monitor(200_000 + number)],
+            parents: vec![Parent { pid: *pid, start: *start }],
         };
         let bytes = Message::Account(account).encode().map_err(|why| why.to_string())?;
         match ask(ACCOUNT, &bytes)? {
@@ -227,7 +228,7 @@ pub(crate) fn account() -> Result<(), String> {
         user: person.1.user.clone(),
         service: "sshd".to_owned(),
         rhost: "10.0.0.1".to_owned(),
-        parents: vec![monitor(200_000 + person.0)],
+        parents: vec![Parent { pid: person.0.0, start: person.0.1 }],
     };
     let auth = Message::Auth(auth).encode().map_err(|why| why.to_string())?;
     let warm = measure(task.plan, 3, |program, _| match program {

@@ -11,28 +11,21 @@ use crate::clock::Now;
 use crate::journal::{Entry, Priority, clean};
 use crate::keeper::{Inner, Keeper};
 use crate::key::{Forbidden, SweepKey};
-use crate::order::{LEAVE_MS, LOOK_MS, Order, Phase, STUCK_MS, Verdict};
+use crate::order::{LEAVE_MS, LOOK_MS, Order, Phase, READ_MS, STUCK_MS, Verdict};
 use crate::process::Owner;
-use crate::record::{Aim, Event, Finish, Kind};
+use crate::record::{Aim, Event, Finish, Kind, Session};
 use crate::signal::{Held, Strike};
-use crate::sweep::{Found, late_units};
+use crate::sweep::{Found, Reach, late_units};
 
 /// How long nothing may happen before the watching thread looks again all the same, in milliseconds.
 const MAX_WAIT_MS: u64 = 1_000;
-
-/// A sweep that is due.
-struct Due {
-    aim: Aim,
-    key: Option<SweepKey>,
-    own_only: bool,
-}
 
 impl Keeper {
     /// Does all that is due, and says after how many milliseconds to come again at the latest.
     pub fn tick(&self, now: Now) -> u64 {
         self.reap(now);
         self.expire(now);
-        self.tell_people();
+        self.tell_people(now);
         self.dismiss(now);
         self.sweep(now);
         self.scan(now);
@@ -45,25 +38,34 @@ impl Keeper {
         let mut inner = self.inner();
         let gone = inner.holds.iter().filter(|(_, hold)| hold.is_gone()).map(|(monitor, _)| *monitor);
         for monitor in gone.collect::<Vec<Parent>>() {
-            inner.holds.remove(&monitor);
-            inner.table.waiting.remove(&monitor);
-            let Some(live) = inner.table.of_monitor(monitor) else { continue };
-            let (id, closed, uid) = (live.session.id, live.closed, live.session.uid);
-            if inner.table.reason(&live.session).is_some() {
-                for aim in [Aim::Session(id), Aim::Person(uid)] {
-                    if let Some(order) = inner.table.orders.get_mut(&aim) {
-                        order.exited(now);
-                    }
-                }
-                // Whoever leaves needs no grace; what they leave behind gets none.
-                if let Some(order) = inner.table.orders.get_mut(&Aim::Session(id)) {
-                    order.hurry(now);
-                }
-                continue;
-            }
+            self.departed(&mut inner, monitor, now);
+        }
+    }
+
+    /// A monitor has ended: its session is over, or about to be.
+    pub(crate) fn departed(&self, inner: &mut Inner, monitor: Parent, now: Now) {
+        inner.holds.remove(&monitor);
+        if let Some(waiting) = inner.table.waiting.remove(&monitor) {
+            let message = format!("{} was allowed in and left before the session opened", waiting.user);
+            self.world.journal.tell(&Entry::new(Priority::Debug, message));
+        }
+        let Some(live) = inner.table.of_monitor(monitor) else { return };
+        let (id, closed, uid) = (live.session.id, live.closed, live.session.uid);
+        if inner.table.reason(&live.session).is_none() {
             let reason = if closed { "closed" } else { "connection_lost" };
-            self.finish(&mut inner, Finish::by_itself(id, reason, now), None, now);
+            self.finish(inner, Finish::by_itself(id, reason, now), None, now);
+            // What it left behind is looked for at once.
             inner.scan_at_ms = now.up_ms;
+            return;
+        }
+        for aim in [Aim::Session(id), Aim::Person(uid)] {
+            if let Some(order) = inner.table.orders.get_mut(&aim) {
+                order.exited(now);
+            }
+        }
+        // Whoever leaves needs no grace; what they leave behind gets none.
+        if let Some(order) = inner.table.orders.get_mut(&Aim::Session(id)) {
+            order.hurry(now);
         }
     }
 
@@ -84,7 +86,10 @@ impl Keeper {
     }
 
     /// Says on the terminals what is about to happen.
-    fn tell_people(&self) {
+    ///
+    /// sshd carries the words to the client, and the end would overtake them: where there is a terminal, it
+    /// waits for [`READ_MS`].
+    fn tell_people(&self, now: Now) {
         let mut untold = Vec::new();
         let mut inner = self.inner();
         for order in inner.table.orders.values_mut() {
@@ -97,16 +102,23 @@ impl Keeper {
             Aim::Session(id) => inner.table.live.get(&id).map(|live| live.session.audit_session),
             Aim::Person(_) => None,
         };
-        let untold: Vec<_> = untold.into_iter().map(|(aim, uid, text)| (audit(aim), uid, text)).collect();
+        let untold: Vec<_> =
+            untold.into_iter().map(|(aim, uid, text)| (aim, audit(aim), uid, text)).collect();
         drop(inner);
         if untold.is_empty() {
             return;
         }
         let owners = self.ground().owners();
-        for (audit, uid, text) in untold {
+        for (aim, audit, uid, text) in untold {
             let person = if audit.is_none() { Some(uid) } else { None };
             let found = self.terminals_of(&owners, audit.unwrap_or_default(), person);
+            if found.is_empty() || text.is_empty() {
+                continue;
+            }
             self.speak(found, uid, &text);
+            if let Some(order) = self.inner().table.orders.get_mut(&aim) {
+                order.wait_until(now.up_ms + READ_MS);
+            }
         }
     }
 
@@ -129,34 +141,34 @@ impl Keeper {
 
     /// One look at all processes for all orders that are due.
     fn sweep(&self, now: Now) {
-        let due = self.due(now);
-        if due.is_empty() {
+        let (aims, reaches): (Vec<Aim>, Vec<Reach>) = self.due(now).into_iter().unzip();
+        if aims.is_empty() {
             return;
         }
-        let owners = self.ground().owners();
-        for Due { aim, key, own_only } in due {
-            let found = key.map(|key| self.ground().sweep(&owners, key, own_only)).unwrap_or_default();
+        for (aim, found) in aims.into_iter().zip(self.ground().sweep(&reaches)) {
             self.saw(aim, found, now);
         }
     }
 
-    fn due(&self, now: Now) -> Vec<Due> {
+    fn due(&self, now: Now) -> Vec<(Aim, Reach)> {
         let world = &self.world;
-        let asked = |inner: &Inner| inner.table.orders.values().any(|order| is_due(order, now));
-        if !asked(&self.inner()) {
-            return Vec::new();
-        }
+        let is_due = |order: &&Order| order.phase != Phase::Grace && order.next_ms <= now.up_ms;
+        let due = |order: &Order| (order.line.aim, order.line.audit_session, order.own_only());
+        let due: Vec<_> = self.inner().table.orders.values().filter(is_due).map(due).collect();
         // As it is now: sshd may have been started anew from within a session that is to be ended.
-        let forbidden = Forbidden::gather(&*world.processes, world.own_pid, world.own_uid);
-        let inner = self.inner();
-        let due = inner.table.orders.iter().filter(|(_, order)| is_due(order, now)).map(|(aim, order)| {
-            let key = match *aim {
+        let forbidden = if due.iter().any(|(aim, ..)| matches!(aim, Aim::Session(_))) {
+            Forbidden::gather(&*world.processes, world.own_pid, world.own_uid)
+        } else {
+            Forbidden::new([], world.own_uid)
+        };
+        let reach = |(aim, audit_session, own_only)| {
+            let key = match aim {
                 Aim::Person(uid) => SweepKey::person(uid, &forbidden),
-                Aim::Session(_) => SweepKey::session(order.line.audit_session, &forbidden),
+                Aim::Session(_) => SweepKey::session(audit_session, &forbidden),
             };
-            Due { aim: *aim, key, own_only: order.own_only() }
-        });
-        due.collect()
+            (aim, key.map_or(Reach::Nobody, if own_only { Reach::Own } else { Reach::All }))
+        };
+        due.into_iter().map(reach).collect()
     }
 
     fn saw(&self, aim: Aim, found: Vec<Found>, now: Now) {
@@ -185,60 +197,71 @@ impl Keeper {
             }
             _ => {}
         }
-        let resting = order.rests();
+        if verdict == Verdict::Going {
+            return;
+        }
+        // After a rest the records are there already.
+        let recorded = order.rests() && verdict == Verdict::Clean;
         let order = order.clone();
-        match verdict {
-            Verdict::Going => {}
-            Verdict::Stuck => self.record(&mut inner, &order, now),
-            Verdict::Clean => {
-                // After a rest the records are there already.
-                if !resting {
-                    self.record(&mut inner, &order, now);
-                }
-                inner.table.orders.remove(&aim);
-                if let Aim::Person(uid) = aim {
-                    self.note(&mut inner, Event::Swept { uid }, now);
-                }
-                inner.scan_at_ms = now.up_ms;
+        drop(inner);
+        if !recorded {
+            self.record(&order, now);
+        }
+        if verdict == Verdict::Clean {
+            let mut inner = self.inner();
+            inner.table.orders.remove(&aim);
+            if let Aim::Person(uid) = aim {
+                self.note(&mut inner, Event::Swept { uid }, now);
             }
+            inner.scan_at_ms = now.up_ms;
         }
     }
 
     /// Writes the end records of an order that is carried out.
-    fn record(&self, inner: &mut Inner, order: &Order, now: Now) {
+    fn record(&self, order: &Order, now: Now) {
         let aim = order.line.aim;
         let last = order.last_exit.unwrap_or(now);
         let took_ms = last.up_ms.saturating_sub(order.line.act_at_ms);
-        let covered = inner.table.covered(aim).into_iter().map(|live| live.session.clone());
-        let covered: Vec<_> = covered.collect();
-        let left = order.left();
+        let covered: Vec<Session> =
+            self.inner().table.covered(aim).into_iter().map(|live| live.session.clone()).collect();
         for session in &covered {
-            let mut escaped = left.clone();
-            if session.admin && session.kind == Kind::Login {
-                escaped.extend(late_units(&*self.world.processes, session.start));
-            }
             let finish = Finish {
                 id: session.id,
                 reason: order.line.reason.clone(),
                 ended: now.wall(),
                 exits_by_ms: last.wall_ms,
                 swept: order.swept,
-                escaped: clean(&escaped.join(", "), MAX_NOTE_BYTES),
+                escaped: self.escaped(order, session),
             };
-            self.finish(inner, finish, Some(took_ms), now);
+            self.finish(&mut self.inner(), finish, Some(took_ms), now);
         }
         if covered.is_empty() {
-            let (uid, reason) = (order.line.uid, &order.line.reason);
-            let mut message = format!("everything of uid {uid} ended: {reason} ({} killed)", order.swept);
-            if !left.is_empty() {
-                message += &format!("; not ended: {}", left.join(", "));
-            }
-            let entry = Entry::new(Priority::Info, message).with("NIGHTLATCH_UID", uid);
-            self.world.journal.tell(&entry.with("NIGHTLATCH_REASON", reason));
+            self.tell_of_person(order);
         }
         if let Aim::Person(uid) = aim {
             self.stop_lingering(uid);
         }
+    }
+
+    /// What is left of a session, by name: processes that do not go, and what an administrator started outside
+    /// every login.
+    fn escaped(&self, order: &Order, session: &Session) -> String {
+        let mut escaped = order.left();
+        if session.admin && session.kind == Kind::Login {
+            escaped.extend(late_units(&*self.world.processes, session.start));
+        }
+        clean(&escaped.join(", "), MAX_NOTE_BYTES)
+    }
+
+    /// The journal's line of an order that covered no session.
+    fn tell_of_person(&self, order: &Order) {
+        let (uid, reason, left) = (order.line.uid, &order.line.reason, order.left());
+        let mut message = format!("everything of uid {uid} ended: {reason} ({} killed)", order.swept);
+        if !left.is_empty() {
+            message += &format!("; not ended: {}", left.join(", "));
+        }
+        let entry = Entry::new(Priority::Info, message).with("NIGHTLATCH_UID", uid);
+        self.world.journal.tell(&entry.with("NIGHTLATCH_REASON", reason));
     }
 
     /// Leaves a request for root: this uid's services must not start again without a login.
@@ -264,10 +287,6 @@ impl Keeper {
     pub(crate) fn owners(&self) -> Vec<(u32, Owner)> {
         self.ground().owners()
     }
-}
-
-fn is_due(order: &Order, now: Now) -> bool {
-    order.phase != Phase::Grace && order.next_ms <= now.up_ms
 }
 
 /// The monitors of what an aim covers that are still there.

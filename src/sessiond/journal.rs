@@ -83,6 +83,14 @@ impl Entry {
         Self::new(Priority::Info, format!("session {} of {who} began{facts}", session.id)).of(session)
     }
 
+    /// Processes were found that no login explains.
+    #[must_use]
+    pub fn adopted(session: &Session) -> Self {
+        let who = if session.user.is_empty() { format!("uid {}", session.uid) } else { session.user.clone() };
+        let message = format!("session {}: {who} has processes that no login explains", session.id);
+        Self::new(Priority::Info, message).of(session)
+    }
+
     /// A session is over; `took_ms` is the time from the order to the last exit, when there was an order.
     #[must_use]
     pub fn ended(session: &Session, finish: &Finish, took_ms: Option<u64>) -> Self {

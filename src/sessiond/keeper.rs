@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nightlatch_model::is_our_uid;
 use nightlatch_wire::session::{Close, End, List, MAX_ID_BYTES, Open, Pending, Row, Say, Sessions};
-use nightlatch_wire::{Message, Parent};
+use nightlatch_wire::{Message, NO_LOGINUID, Parent};
 
 use crate::accounts::Accounts;
 use crate::clock::Now;
 use crate::journal::{Entry, Journal, Priority};
-use crate::key::{Forbidden, SweepKey};
+use crate::key::{Forbidden, SweepKey, is_untouchable};
 use crate::ledger::{Ledger, LedgerError};
 use crate::process::{Owner, Processes};
 use crate::record::{Aim, Event, Finish, Kind, Session, Waiting};
@@ -25,6 +25,8 @@ use crate::tty::{Speech, Terminals};
 
 /// How a monitor's name begins: `sshd` before OpenSSH 9.8, `sshd-session` since.
 const MONITOR: &str = "sshd";
+/// How long the ledger must not have failed before that is worth a word, in milliseconds.
+const LEDGER_CALM_MS: u64 = 60_000;
 
 /// Everything outside the table that the keeper touches.
 pub struct World {
@@ -62,8 +64,14 @@ pub(crate) struct Inner {
     pub(crate) forbidden: Forbidden,
     /// When to look at all processes again, in milliseconds since boot.
     pub(crate) scan_at_ms: u64,
-    /// Whether the journal knows that the ledger cannot be written.
-    pub(crate) told_of_ledger: bool,
+    /// When the ledger last failed to take a line, in milliseconds since boot; the journal knows.
+    pub(crate) ledger_failed_ms: Option<u64>,
+    /// Whether the ledger was read once: what stands in it is in the table.
+    pub(crate) loaded: bool,
+    /// Whether the journal knows that the break-glass accounts cannot be read.
+    pub(crate) told_of_accounts: bool,
+    /// Uids with processes that no login explains, and since when (milliseconds since boot).
+    pub(crate) unexplained: BTreeMap<u32, u64>,
 }
 
 impl Keeper {
@@ -77,7 +85,10 @@ impl Keeper {
             holds: BTreeMap::new(),
             forbidden,
             scan_at_ms: 0,
-            told_of_ledger: false,
+            ledger_failed_ms: None,
+            loaded: false,
+            told_of_accounts: false,
+            unexplained: BTreeMap::new(),
         };
         Self { world, inner: Mutex::new(inner) }
     }
@@ -94,17 +105,27 @@ impl Keeper {
     /// Takes a hold on a process, if it is the one that began at `start`.
     pub(crate) fn hold(&self, process: Parent) -> Option<Held> {
         let hold = self.world.signals.hold(process.pid).ok()?;
-        let stat = self.world.processes.stat(process.pid)?;
-        (stat.start == process.start && !stat.dead).then_some(hold)
+        self.is_there(process).then_some(hold)
     }
 
-    /// Takes a hold on the monitor of a connection: a root process of sshd.
-    fn hold_monitor(&self, monitor: Parent) -> Option<Held> {
+    /// Whether the process that began at `start` lives.
+    pub(crate) fn is_there(&self, process: Parent) -> bool {
+        let stat = self.world.processes.stat(process.pid);
+        stat.is_some_and(|stat| stat.start == process.start && !stat.dead)
+    }
+
+    /// Takes a hold on the monitor of a connection that may become a session of `uid`: a root process of sshd,
+    /// never its listener, and never one that already runs for somebody else. What is held may be ended.
+    fn hold_monitor(&self, monitor: Parent, uid: u32) -> Option<Held> {
         let hold = self.hold(monitor)?;
         let stat = self.world.processes.stat(monitor.pid)?;
         let owner = self.world.processes.owner(monitor.pid)?;
         let [real, ..] = owner.uids;
-        (stat.start == monitor.start && stat.comm.starts_with(MONITOR) && real == 0).then_some(hold)
+        let is_monitor = stat.start == monitor.start && stat.comm.starts_with(MONITOR) && real == 0;
+        // PAM sets the login uid when the session opens: until then there is none.
+        let is_free = owner.loginuid == NO_LOGINUID || owner.loginuid == uid;
+        let untouchable = is_untouchable(&*self.world.processes, self.world.own_pid, monitor.pid, &stat);
+        (is_monitor && is_free && !untouchable).then_some(hold)
     }
 
     /// PENDING: a yes was given; the next OPEN of this monitor is this person's.
@@ -112,7 +133,7 @@ impl Keeper {
         if !is_our_uid(pending.uid) {
             return err("refused");
         }
-        let Some(hold) = self.hold_monitor(pending.monitor) else { return err("no_monitor") };
+        let Some(hold) = self.hold_monitor(pending.monitor, pending.uid) else { return err("no_monitor") };
         let waiting = Waiting::new(pending, now);
         let mut inner = self.inner();
         // A connection has one session; a yes that comes again is about the one that is open.
@@ -153,7 +174,7 @@ impl Keeper {
         };
         let written = inner.ledger.require(Event::Start(session.clone()), now);
         let recorded = written.is_ok();
-        self.tell_of_ledger(inner, written);
+        self.tell_of_ledger(inner, written, now);
         if !recorded {
             return Err(Denied::NotRecorded);
         }
@@ -183,7 +204,7 @@ impl Keeper {
         }
         // A row that breaks the limits of a frame must not hide the others.
         let page = Sessions::fitting(rows.iter().cloned())
-            .or_else(|_| Sessions::fitting(rows.into_iter().filter(|row| fits(row))));
+            .or_else(|_| Sessions::fitting(rows.into_iter().filter(fits)));
         page.map_or_else(|_| err("internal"), Message::Sessions)
     }
 
@@ -251,25 +272,24 @@ impl Keeper {
     /// Writes a line that must not hold anything up.
     pub(crate) fn note(&self, inner: &mut Inner, event: Event, now: Now) {
         let written = inner.ledger.note(event, now);
-        self.tell_of_ledger(inner, written);
+        self.tell_of_ledger(inner, written, now);
     }
 
-    /// The journal hears once that the ledger fails, and once that it works again.
-    pub(crate) fn tell_of_ledger(&self, inner: &mut Inner, written: Result<(), LedgerError>) {
-        match written {
-            Ok(()) if inner.told_of_ledger => {
-                inner.told_of_ledger = false;
-                self.world
-                    .journal
-                    .tell(&Entry::new(Priority::Info, "the ledger of sessions takes records again"));
-            }
-            Ok(()) => {}
-            Err(_) if inner.told_of_ledger => {}
-            Err(error) => {
-                inner.told_of_ledger = true;
+    /// The journal hears once that the ledger fails, and once that it has worked again for a while: on a disk
+    /// that is all but full, a short line may fit where a long one does not.
+    pub(crate) fn tell_of_ledger(&self, inner: &mut Inner, written: Result<(), LedgerError>, now: Now) {
+        let before = inner.ledger_failed_ms;
+        if let Err(error) = written {
+            inner.ledger_failed_ms = Some(now.up_ms);
+            if before.is_none() {
                 let message = format!("sessions cannot be recorded, so none opens: {error}");
                 self.world.journal.tell(&Entry::new(Priority::Error, message));
             }
+        } else if before.is_some_and(|failed| now.up_ms.saturating_sub(failed) >= LEDGER_CALM_MS) {
+            inner.ledger_failed_ms = None;
+            self.world
+                .journal
+                .tell(&Entry::new(Priority::Info, "the ledger of sessions takes records again"));
         }
     }
 
@@ -284,10 +304,10 @@ impl Keeper {
     /// Begins a session that was found.
     pub(crate) fn found(&self, inner: &mut Inner, session: Session, now: Now) {
         self.note(inner, Event::Start(session.clone()), now);
-        let entry = if session.kind == Kind::BreakGlass {
-            Entry::break_glass(&session)
-        } else {
-            Entry::began(&session, "")
+        let entry = match session.kind {
+            Kind::BreakGlass => Entry::break_glass(&session),
+            Kind::Adopted => Entry::adopted(&session),
+            Kind::Login => Entry::began(&session, ""),
         };
         self.world.journal.tell(&entry);
         inner.table.begin(session);

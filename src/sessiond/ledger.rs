@@ -170,11 +170,13 @@ impl Ledger {
     /// [`LedgerError::Io`]; the old file is still in use, and the next try comes when it has doubled.
     pub fn rewrite(&mut self, keep: &dyn Fn(&Event) -> Keep) -> Result<(), LedgerError> {
         self.rewrite_at = self.len.saturating_mul(2);
-        let (file, len) = self.write_anew(keep).map_err(|error| LedgerError::Io(self.path.clone(), error))?;
+        let io = |error| LedgerError::Io(self.path.clone(), error);
+        let (file, len) = self.write_anew(keep).map_err(io)?;
         self.file = Some(file);
         self.len = len;
         self.rewrite_at = REWRITE_BYTES.max(len.saturating_mul(2));
-        Ok(())
+        let folder = self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all());
+        folder.map_err(|error| LedgerError::Io(self.path.clone(), error))
     }
 
     fn write_anew(&self, keep: &dyn Fn(&Event) -> Keep) -> io::Result<(File, u64)> {
@@ -200,11 +202,10 @@ impl Ledger {
             len += io::copy(&mut from.by_ref().take(size as u64), &mut out)?;
         }
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        // Opened before it takes the old one's place: from then on lines must go nowhere else.
+        let file = OpenOptions::new().read(true).append(true).open(&path)?;
         fs::rename(&path, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok((OpenOptions::new().read(true).append(true).open(&self.path)?, len))
+        Ok((file, len))
     }
 }
 

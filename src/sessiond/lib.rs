@@ -8,6 +8,8 @@
 pub mod accounts;
 pub mod clock;
 pub mod ending;
+#[cfg(test)]
+mod fake;
 pub mod journal;
 pub mod keeper;
 pub mod key;

@@ -132,8 +132,11 @@ fn run(options: Options) -> Result<(), String> {
     let (session, control) = sockets(&options)?;
     let boot = fs::read_to_string(BOOT_ID).map_err(|error| format!("{BOOT_ID}: {error}"))?;
     let linger = options.run.join("linger");
-    fs::create_dir_all(&linger).map_err(|error| format!("{}: {error}", linger.display()))?;
     let journal: Arc<dyn Journal> = Arc::new(Journald::new(options.journal));
+    if let Err(error) = fs::create_dir_all(&linger) {
+        // Sessions are kept and ended without it.
+        journal.tell(&Entry::new(Priority::Error, format!("{}: {error}", linger.display())));
+    }
     let complain: Complain = {
         let journal = Arc::clone(&journal);
         Arc::new(move |message| journal.tell(&Entry::new(Priority::Warning, message)))

@@ -8,6 +8,8 @@ use crate::clock::Now;
 use crate::record::Ordered;
 use crate::sweep::Found;
 
+/// How long the words on a terminal get to reach the client before the end, in milliseconds.
+pub const READ_MS: u64 = 300;
 /// How long a monitor may take to close its session after TERM, in milliseconds.
 pub const LEAVE_MS: u64 = 1_000;
 /// How long nothing must be found before a sweep is over, in milliseconds.
@@ -92,6 +94,14 @@ impl Order {
         sooner
     }
 
+    /// Lets a moment pass before the end, no more than that.
+    pub const fn wait_until(&mut self, at_ms: u64) {
+        if matches!(self.phase, Phase::Grace) && self.line.act_at_ms < at_ms {
+            self.line.act_at_ms = at_ms;
+            self.next_ms = at_ms;
+        }
+    }
+
     /// Ends the grace.
     pub const fn hurry(&mut self, now: Now) {
         if matches!(self.phase, Phase::Grace) && self.line.act_at_ms > now.up_ms {
@@ -160,7 +170,8 @@ impl Order {
                 }
             }
             Phase::Rest(until) => {
-                self.next_ms = now.up_ms + REST_LOOK_MS;
+                // What multiplies still is not given a second's start.
+                self.next_ms = if news { now.up_ms } else { now.up_ms + REST_LOOK_MS };
                 if self.quiet(now) || now.up_ms >= until { Verdict::Clean } else { Verdict::Going }
             }
         }

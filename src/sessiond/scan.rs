@@ -20,6 +20,9 @@ use crate::replay::Replay;
 
 /// How often all processes are looked at, in milliseconds.
 const SCAN_EVERY_MS: u64 = 10_000;
+/// How long processes must be there unexplained before they are adopted, in milliseconds: a person's own service
+/// manager outlives the last session by ten seconds (logind.conf(5), `UserStopDelaySec=`).
+const ADOPT_AFTER_MS: u64 = 15_000;
 
 /// The people and the audit sessions that processes run for.
 #[derive(Debug, Default)]
@@ -44,14 +47,19 @@ impl Keeper {
         let mut inner = self.inner();
         inner.scan_at_ms = now.up_ms + SCAN_EVERY_MS;
         inner.forbidden = forbidden;
-        self.hold_again(&mut inner);
+        self.hold_again(&mut inner, now);
         if !inner.ledger.is_open() {
             return;
         }
         self.adopt(&mut inner, &census, now);
         match accounts {
-            Ok(accounts) => self.watch_break_glass(&mut inner, &census, &accounts, now),
+            Ok(accounts) => {
+                inner.told_of_accounts = false;
+                self.watch_break_glass(&mut inner, &census, &accounts, now);
+            }
+            Err(_) if inner.told_of_accounts => {}
             Err(error) => {
+                inner.told_of_accounts = true;
                 let path = world.accounts.break_glass.display();
                 let message =
                     format!("break-glass accounts are not watched: {path} or the passwd file: {error}");
@@ -100,9 +108,15 @@ impl Keeper {
         }
         // While a login opens, PAM has processes of the person already.
         let opening: BTreeSet<u32> = inner.table.waiting.values().map(|waiting| waiting.uid).collect();
+        let before = std::mem::take(&mut inner.unexplained);
         for (uid, (pid, audit_session)) in &census.people {
             let known = explained.contains(uid) || adopted.contains_key(uid) || opening.contains(uid);
             if known || inner.table.orders.contains_key(&Aim::Person(*uid)) {
+                continue;
+            }
+            let since = before.get(uid).copied().unwrap_or(now.up_ms);
+            if now.up_ms.saturating_sub(since) < ADOPT_AFTER_MS {
+                inner.unexplained.insert(*uid, since);
                 continue;
             }
             // It may have ended with a session that ended since all processes were looked at.
@@ -123,17 +137,22 @@ impl Keeper {
         now: Now,
     ) {
         let watched = inner.table.live.values().filter(|live| live.session.kind == Kind::BreakGlass);
-        let watched: BTreeMap<u32, u64> =
-            watched.map(|live| (live.session.audit_session, live.session.id)).collect();
-        for (audit_session, id) in &watched {
-            if !census.sessions.contains_key(audit_session) {
+        // One row for each account: its service manager has an audit session beside the login's.
+        let watched: BTreeMap<u32, u64> = watched.map(|live| (live.session.uid, live.session.id)).collect();
+        let real = |audit: &u32| SweepKey::session(*audit, &inner.forbidden).is_some();
+        let sessions = census.sessions.iter().filter(|(audit, _)| real(audit));
+        let mut in_use: BTreeMap<u32, u32> = BTreeMap::new();
+        for (audit, uid) in sessions {
+            in_use.entry(*uid).or_insert(*audit);
+        }
+        for (uid, id) in &watched {
+            if !in_use.contains_key(uid) {
                 self.finish(inner, Finish::by_itself(*id, "closed", now), None, now);
             }
         }
-        for (audit_session, uid) in &census.sessions {
+        for (uid, audit_session) in &in_use {
             let Some(user) = accounts.get(uid) else { continue };
-            let real = SweepKey::session(*audit_session, &inner.forbidden).is_some();
-            if !real || watched.contains_key(audit_session) {
+            if watched.contains_key(uid) {
                 continue;
             }
             let id = inner.table.next_id;
@@ -142,15 +161,19 @@ impl Keeper {
         }
     }
 
-    /// Takes the holds that could not be had before.
-    fn hold_again(&self, inner: &mut Inner) {
+    /// Takes the holds that could not be had before; without one, the process table says who is gone.
+    fn hold_again(&self, inner: &mut Inner, now: Now) {
         let logins = inner.table.live.values().filter(|live| live.session.kind == Kind::Login);
+        let logins = logins.filter(|live| inner.table.reason(&live.session).is_none());
         let monitors: Vec<Parent> = logins.map(|live| live.session.monitor()).collect();
         for monitor in monitors {
-            if !inner.holds.contains_key(&monitor)
-                && let Some(hold) = self.hold(monitor)
-            {
+            if inner.holds.contains_key(&monitor) {
+                continue;
+            }
+            if let Some(hold) = self.hold(monitor) {
                 inner.holds.insert(monitor, hold);
+            } else if !self.is_there(monitor) {
+                self.departed(inner, monitor, now);
             }
         }
     }
@@ -163,16 +186,18 @@ impl Keeper {
         }
         let mut replay = Replay::new(inner.ledger.boot());
         match inner.ledger.load(&mut |line| replay.take(line)) {
+            // Only the file was lost and found again: the table knows better than it.
+            Ok(_) if inner.loaded => {}
             Ok(bad) => {
                 if bad > 0 {
                     let message =
                         format!("{bad} lines of the ledger of sessions cannot be read and are passed over");
                     self.world.journal.tell(&Entry::new(Priority::Warning, message));
                 }
-                self.tell_of_ledger(&mut inner, Ok(()));
+                inner.loaded = true;
                 self.take_up(&mut inner, replay, now);
             }
-            failed => self.tell_of_ledger(&mut inner, failed.map(|_| ())),
+            failed => self.tell_of_ledger(&mut inner, failed.map(|_| ()), now),
         }
     }
 
@@ -184,6 +209,7 @@ impl Keeper {
             inner.table.orders.entry(aim).or_insert_with(|| Order::new(line, None));
         }
         for (monitor, waiting) in replay.waiting {
+            // One that cannot be held cannot be ended: its login starts over.
             if let Some(hold) = self.hold(monitor) {
                 inner.holds.insert(monitor, hold);
                 inner.table.waiting.entry(monitor).or_insert(waiting);
@@ -191,16 +217,16 @@ impl Keeper {
         }
         let mut over = Vec::new();
         for (id, open) in replay.unfinished {
-            let hold = self.hold(open.session.monitor());
+            let monitor = open.session.monitor();
             let login = open.session.kind == Kind::Login;
-            let alive = hold.is_some() || !login || inner.table.reason(&open.session).is_some();
+            let alive = !login || self.is_there(monitor) || inner.table.reason(&open.session).is_some();
             if !open.this_boot {
                 over.push(Finish::by_itself(id, "node_restarted", now));
             } else if !alive {
                 let reason = if open.closed { "closed" } else { "connection_lost" };
                 over.push(Finish::by_itself(id, reason, now));
-            } else if let Some(hold) = hold {
-                inner.holds.insert(open.session.monitor(), hold);
+            } else if let Some(hold) = self.hold(monitor) {
+                inner.holds.insert(monitor, hold);
             }
             inner.table.take_up(open);
         }

@@ -22,6 +22,27 @@ pub struct Found {
     pub struck: bool,
 }
 
+/// Whom a sweep takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All that the key matches.
+    All(SweepKey),
+    /// Of that, what runs with the person's own rights.
+    Own(SweepKey),
+    /// Nobody: there is no key that would not hit the node itself.
+    Nobody,
+}
+
+impl Reach {
+    fn takes(self, owner: &Owner) -> bool {
+        match self {
+            Self::All(key) => key.matches(owner),
+            Self::Own(key) => key.matches_own(owner),
+            Self::Nobody => false,
+        }
+    }
+}
+
 /// Where sweeps look and strike.
 pub struct Ground<'a> {
     /// The process table.
@@ -40,31 +61,39 @@ impl Ground<'_> {
         pids.filter_map(|pid| Some((pid, self.processes.owner(pid)?))).collect()
     }
 
-    /// Kills everything of `owners` that `key` matches; with `own_only` only what runs with the person's own
-    /// rights. Returns all that lived when it was looked at.
+    /// Looks at every process once and kills what one of `reaches` takes, at once: who forks is not to have the
+    /// time of a whole look. Returns, for each of them, all that lived when it was looked at.
     #[must_use]
-    pub fn sweep(&self, owners: &[(u32, Owner)], key: SweepKey, own_only: bool) -> Vec<Found> {
-        let wanted = |owner: &Owner| if own_only { key.matches_own(owner) } else { key.matches(owner) };
-        let mut found = Vec::new();
-        for (pid, _) in owners.iter().filter(|(_, owner)| wanted(owner)) {
-            let Some(stat) = self.processes.stat(*pid) else { continue };
-            if stat.dead || is_untouchable(self.processes, self.own_pid, *pid, &stat) {
-                continue;
+    pub fn sweep(&self, reaches: &[Reach]) -> Vec<Vec<Found>> {
+        let mut found = vec![Vec::new(); reaches.len()];
+        for pid in self.processes.pids() {
+            let Some(owner) = self.processes.owner(pid) else { continue };
+            for (reach, found) in reaches.iter().zip(&mut found) {
+                if reach.takes(&owner) {
+                    found.extend(self.meet(*reach, pid));
+                }
             }
-            let struck = self.strike(key, own_only, *pid, stat.start);
-            found.push(Found { pid: *pid, start: stat.start, comm: stat.comm, struck });
         }
         found
     }
 
+    /// Kills one process that seemed to match; `None` when it is dead or must not be touched.
+    fn meet(&self, reach: Reach, pid: u32) -> Option<Found> {
+        let stat = self.processes.stat(pid)?;
+        if stat.dead || is_untouchable(self.processes, self.own_pid, pid, &stat) {
+            return None;
+        }
+        let struck = self.strike(reach, pid, stat.start);
+        Some(Found { pid, start: stat.start, comm: stat.comm, struck })
+    }
+
     /// Kills one process if, once it is held, it is still the one that began at `start`, and matches.
     #[must_use]
-    pub fn strike(&self, key: SweepKey, own_only: bool, pid: u32, start: u64) -> bool {
+    pub fn strike(&self, reach: Reach, pid: u32, start: u64) -> bool {
         let Ok(hold) = self.signals.hold(pid) else { return false };
         let Some(owner) = self.processes.owner(pid) else { return false };
         let Some(stat) = self.processes.stat(pid) else { return false };
-        let same =
-            stat.start == start && if own_only { key.matches_own(&owner) } else { key.matches(&owner) };
+        let same = stat.start == start && reach.takes(&owner);
         // Asked again after the hold, for the same reason as the rest.
         same && !is_untouchable(self.processes, self.own_pid, pid, &stat) && hold.send(Strike::Kill).is_ok()
     }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use nightlatch_model::is_our_uid;
-use nightlatch_wire::{NO_LOGINUID, Parent};
 use nightlatch_wire::session::{Close, List, NO_DIGEST, Open, Row, State};
+use nightlatch_wire::{NO_LOGINUID, Parent};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 

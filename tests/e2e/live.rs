@@ -1,4 +1,5 @@
 //! A session ends when its reason ends, whatever it started; and nothing else does.
+#![allow(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

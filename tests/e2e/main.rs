@@ -24,6 +24,7 @@ mod doors;
 mod faults;
 mod fleet;
 mod interop;
+mod killed;
 mod live;
 mod logins;
 mod matrix;

@@ -1,4 +1,5 @@
 //! Mode `observe`: others decide, nightlatch watches and reports; and switching under load.
+#![allow(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};

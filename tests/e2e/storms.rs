@@ -1,4 +1,5 @@
 //! Strangers who ask much and often. They may cost themselves time, never the people who work here.
+#![allow(clippy::print_stdout, reason = "the figures are for the reader of the test's output")]
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -248,6 +249,123 @@ fn past_bug_row_69_a_hundred_connections_with_six_keys_each() {
     assert!((1..=2).contains(&asked), "{asked}");
     let after: u32 = node.shell("systemctl show -P MainPID nightlatchd").unwrap().trim().parse().unwrap();
     assert_eq!(after, pid, "the daemon was restarted\n{}", cluster.journal());
+}
+
+/// Logins at once, and what the daemon's own part of each may take: 99 of 100, from accept to reply.
+const AT_ONCE: usize = 60;
+const SERVICE_P99: Duration = Duration::from_millis(5);
+
+/// The p99 that the daemon says of its answers on a socket.
+fn p99(site: &Site, part: &str) -> Duration {
+    let said = site.node.shell("nightlatch -o json status || true").unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let row = rows.as_array().unwrap().iter().find(|row| row["part"] == part).unwrap();
+    let words = row["detail"].as_str().unwrap();
+    let number = words.split("p99 ").nth(1).and_then(|rest| rest.split(' ').next());
+    Duration::from_micros(number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{words}")))
+}
+
+#[test]
+fn sixty_logins_at_once_are_all_right() {
+    let _alone = SKY.lock().unwrap_or_else(PoisonError::into_inner);
+    let site = Site::start();
+    site.node
+        .write_file("/etc/ssh/sshd_config.d/05-storm.conf", b"MaxStartups 300\n", 0o644, "root:root")
+        .unwrap();
+    site.node.shell("systemctl reload ssh").unwrap();
+    let names: Vec<String> = (0..6).map(|number| format!("crowd{number}@contoso.com")).collect();
+    let rows: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "user")).collect();
+    site.roles(&rows);
+    let people: Vec<Person> = names.iter().map(|name| site.person(name)).collect();
+    for (person, name) in people.iter().zip(&names) {
+        site.assert_in(person, name);
+    }
+    let start = Instant::now();
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..AT_ONCE)
+            .map(|number| {
+                let (person, name) = (&people[number % 6], &names[number % 6]);
+                let site = &site;
+                scope.spawn(move || (name, site.ssh(person, name, &["id -un"])))
+            })
+            .collect();
+        let done = logins.into_iter().map(|login| login.join().unwrap());
+        done.filter(|(name, login)| login.stdout.trim() != name.as_str())
+            .map(|wrong| format!("{wrong:?}"))
+            .collect()
+    });
+    let (hook, account) = (p99(&site, "hook answers"), p99(&site, "account answers"));
+    println!(
+        "{AT_ONCE} logins in {:?}; p99 of the daemon: hook {hook:?}, account {account:?}",
+        start.elapsed()
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(hook <= SERVICE_P99 && account <= SERVICE_P99, "hook {hook:?}, account {account:?}");
+}
+
+/// What a login may take under a thousand frames a second and as many garbage connections as one core gives.
+const STORMY_LOGIN: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_thousand_frames_a_second_and_garbage_connections_leave_a_login_its_time() {
+    let _alone = SKY.lock().unwrap_or_else(PoisonError::into_inner);
+    let site = Site::start();
+    let name = "steady@contoso.com";
+    site.roles(&[(name, "user")]);
+    let person = site.person(name);
+    site.assert_in(&person, name);
+    let pid = site.main_pid("nightlatchd");
+    let offer = Message::Offer(Offer {
+        user: "victim@contoso.com".into(),
+        uid: site.uid("victim@contoso.com"),
+        key_type: "ssh-rsa-cert-v01@openssh.com".into(),
+        key: "AAAA".repeat(500),
+        key_len: 2000,
+        parents: vec![Parent { pid: 78, start: 78 }],
+    });
+    let frame: String = offer.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let over = AtomicBool::new(false);
+    let garbage = AtomicU32::new(0);
+    let mut times = Vec::new();
+    let start = Instant::now();
+    let frames = std::thread::scope(|scope| {
+        // One core's worth of connections that send no SSH.
+        scope.spawn(|| {
+            let script = "exec 3<>/dev/tcp/127.0.0.1/22 && head -c 2000 /dev/urandom >&3; cat <&3 >/dev/null";
+            while !over.load(Ordering::Relaxed) {
+                drop(site.node.exec(&["timeout", "2", "bash", "-c", script]));
+                garbage.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let senders: Vec<_> = (0..5)
+            .map(|_| {
+                let words = ["runuser", "-u", "nightlatch-hook", "--", "python3", "-c", FRAMES, "20"];
+                let mut sender =
+                    site.node.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+                std::io::Write::write_all(&mut sender.stdin.take().unwrap(), frame.as_bytes()).unwrap();
+                sender
+            })
+            .collect();
+        while start.elapsed() < STORM {
+            let login = site.ssh(&person, name, &["true"]);
+            times.push((login.is_in(), login.elapsed));
+        }
+        over.store(true, Ordering::Relaxed);
+        senders.into_iter().map(|sender| text(&sender.wait_with_output().unwrap())).collect::<String>()
+    });
+    let sent: u32 = frames.lines().filter_map(|line| line.split(' ').next()?.parse::<u32>().ok()).sum();
+    let rate = f64::from(sent) / start.elapsed().as_secs_f64();
+    let took: Vec<Duration> = times.iter().map(|(_, took)| *took).collect();
+    println!(
+        "{rate:.0} frames a second, {garbage:?} garbage connections, {} logins, median {:?}",
+        took.len(),
+        median(&took)
+    );
+    assert!(rate > 800.0, "{rate:.0} frames a second: {frames}");
+    assert!(garbage.load(Ordering::Relaxed) > 20, "{garbage:?}");
+    assert!(times.iter().all(|(is_in, _)| *is_in), "{times:?}");
+    assert!(median(&took) < STORMY_LOGIN, "{took:?}");
+    site.assert_sound(pid);
 }
 
 /// Starts the hook many times at once as sshd would; prints how each ended and what it printed.

@@ -11,7 +11,6 @@
     reason = "a test harness: it fails by panicking and waits"
 )]
 
-use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -22,7 +21,7 @@ use std::time::Duration;
 use nightlatch_sessiond::key::{Forbidden, SweepKey};
 use nightlatch_sessiond::process::{Owner, ProcFs, Processes, Stat};
 use nightlatch_sessiond::signal::{Held, Hold, Pidfds, Signals, Strike};
-use nightlatch_sessiond::sweep::Ground;
+use nightlatch_sessiond::sweep::{Ground, Reach};
 
 const ROUNDS: u32 = 1_000;
 const UID: u32 = 1_900_200_000;
@@ -51,7 +50,8 @@ fn main() {
     }
     let program = std::env::current_exe().unwrap();
     let mut outer = Command::new("unshare");
-    let status = outer.args(["--pid", "--fork", "--mount-proc"]).arg(program).env(INSIDE, "1").status().unwrap();
+    let status =
+        outer.args(["--pid", "--fork", "--mount-proc"]).arg(program).env(INSIDE, "1").status().unwrap();
     assert!(status.success(), "inside the namespace: {status}");
 }
 
@@ -89,12 +89,7 @@ impl Swap {
 }
 
 /// The real process table and real holds, with the swap in the middle.
-struct Trap {
-    swap: Arc<Swap>,
-    looks: Cell<u32>,
-}
-
-struct TrapProcesses(Mutex<Trap>);
+struct TrapProcesses(Arc<Swap>);
 struct TrapSignals(Arc<Swap>);
 struct TrapHold(Arc<Swap>, Held);
 
@@ -106,9 +101,7 @@ impl Processes for TrapProcesses {
         ProcFs::default().stat(pid)
     }
     fn owner(&self, pid: u32) -> Option<Owner> {
-        let trap = self.0.lock().unwrap();
-        trap.looks.set(trap.looks.get() + 1);
-        trap.swap.at(Moment::BeforeSecondLook);
+        self.0.at(Moment::BeforeSecondLook);
         ProcFs::default().owner(pid)
     }
     fn cgroup(&self, pid: u32) -> String {
@@ -150,15 +143,14 @@ fn inside() {
         let (stat, owner) = (ProcFs::default().stat(pid).unwrap(), ProcFs::default().owner(pid).unwrap());
         assert!(key.matches(&owner), "the victim is one that the sweep looks for");
         let swap = Arc::new(Swap { moment, victim: Mutex::new(Some(victim)), innocent: Mutex::default() });
-        let trap = Trap { swap: Arc::clone(&swap), looks: Cell::new(0) };
-        let (processes, signals) = (TrapProcesses(Mutex::new(trap)), TrapSignals(Arc::clone(&swap)));
+        let (processes, signals) = (TrapProcesses(Arc::clone(&swap)), TrapSignals(Arc::clone(&swap)));
         let own_pid = std::process::id();
         let struck = if moment == Moment::LongHeld {
             let hold = signals.hold(pid).unwrap();
             hold.send(Strike::Term).is_ok()
         } else {
             let ground = Ground { processes: &processes, signals: &signals, own_pid };
-            ground.strike(key, false, pid, stat.start)
+            ground.strike(Reach::All(key), pid, stat.start)
         };
         sent += u32::from(struck);
         let mut innocent = swap.innocent.lock().unwrap().take().expect("the swap took place");
@@ -180,6 +172,6 @@ fn inside() {
     let mut victim = spawn(Some(UID));
     let stat = ProcFs::default().stat(victim.id()).unwrap();
     let ground = Ground { processes: &ProcFs::default(), signals: &Pidfds, own_pid: std::process::id() };
-    assert!(ground.strike(key, false, victim.id(), stat.start));
+    assert!(ground.strike(Reach::All(key), victim.id(), stat.start));
     assert!(!victim.wait().unwrap().success());
 }

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nightlatch_sessiond::process::{ProcFs, Processes};
+use nightlatch_sessiond::process::{ProcFs, Processes, Stat};
 use nightlatch_wire::session::{Close, End, List, NO_DIGEST, Open, Pending, Row, Target};
 use nightlatch_wire::{Message, Parent, read_frame, write_frame};
 
@@ -63,6 +64,7 @@ impl Stage {
         journal.set_nonblocking(true).unwrap();
         fs::write(folder.path().join("passwd"), "root:x:0:0::/:\nrescue:x:1001:1001::/:\n").unwrap();
         let args = ["--root-uid", "0", "--daemon-uid", "0"].map(str::to_owned).to_vec();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self { folder, program: None, journal, args, by: Vec::new() }
     }
 
@@ -75,6 +77,7 @@ impl Stage {
             let _ = fs::remove_file(self.path(name));
         }
         let systemd = UnixDatagram::bind(self.path("notify")).unwrap();
+        fs::set_permissions(self.path("notify"), fs::Permissions::from_mode(0o666)).unwrap();
         systemd.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut words = self.by.clone();
         words.push(PROGRAM.to_owned());
@@ -122,6 +125,18 @@ impl Stage {
         let child = Own(Command::new("sh").arg("-c").arg(line).process_group(0).spawn().unwrap());
         let table = ProcFs::default();
         wait_for("the monitor", || table.stat(child.0.id()).is_some_and(|stat| stat.comm == "sshd-session"));
+        child
+    }
+
+    /// A monitor whose terminal this is.
+    pub fn monitor_on(&self, uid: u32, terminal: &fs::File) -> Own {
+        let program = self.path("sshd-session");
+        let line = format!("echo {uid} > /proc/self/loginuid; exec setsid --ctty {} 1000", program.display());
+        let input = terminal.try_clone().unwrap();
+        let child = Own(Command::new("sh").arg("-c").arg(line).stdin(input).spawn().unwrap());
+        let table = ProcFs::default();
+        let is_there = |stat: Stat| stat.comm == "sshd-session" && stat.pts.is_some();
+        wait_for("the monitor", || table.stat(child.0.id()).is_some_and(is_there));
         child
     }
 
