@@ -19,7 +19,7 @@ use super::gate::{Books, Gate, LocalFacts, Outside};
 use super::refresh::{LocalFiles, restore_keys, watch_files};
 use super::rejudge::{Pulse, Rejudger};
 use super::roles;
-use super::servers::{Door, serve};
+use super::servers::{Door, Served, serve};
 use super::sessions_admin::SessionsDesk;
 use super::settings::{Settings, SettingsError};
 use super::{azure_facts, broker, ca_keys, high_water, status};
@@ -29,7 +29,7 @@ use crate::config::{ConfigError, Mode, load};
 use crate::sessions::Control;
 use crate::store::{StoreError, check_folder};
 use crate::sys::{ListenerError, Peer};
-use crate::telemetry::{Observations, Recorder, ServiceTimes};
+use crate::telemetry::{Observations, Recorder};
 
 /// The user that runs the hook.
 const HOOK_USER: &str = "nightlatch-hook";
@@ -202,7 +202,7 @@ fn serve_hook(
     listener: std::os::unix::net::UnixListener,
     uid: u32,
     gate: Arc<Gate>,
-    times: Arc<ServiceTimes>,
+    times: Arc<Served>,
 ) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

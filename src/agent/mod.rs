@@ -35,5 +35,5 @@ pub use gate::{
 pub use listing::entries;
 pub use offer::AfterOffer;
 pub use rejudge::Wake;
-pub use servers::{Door, serve};
+pub use servers::{Door, Served, serve};
 pub use settings::{Machine, Settings, SettingsError};

@@ -19,6 +19,15 @@ use crate::clock::Clock;
 use crate::sys::Peer;
 use crate::telemetry::ServiceTimes;
 
+/// How long answers take on one socket.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// From accept to reply: what the caller waits for, its own waits included.
+    pub whole: ServiceTimes,
+    /// From the whole question to the reply: what the daemon alone takes.
+    pub own: ServiceTimes,
+}
+
 /// The most connections that are answered at once on one socket.
 const MAX_CONNECTIONS: usize = 512;
 /// How long a peer may take to send its frame. Our hook sends it in one write.
@@ -38,7 +47,7 @@ pub enum Door {
 }
 
 /// Serves a socket until the task is dropped. How long each answer took goes to `times`.
-pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>, times: Arc<ServiceTimes>) {
+pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>, times: Arc<Served>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
@@ -47,7 +56,11 @@ pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>
                 let accepted = gate.clock().boot();
                 let (gate, times) = (Arc::clone(&gate), Arc::clone(&times));
                 tokio::spawn(async move {
-                    let replied = |clock: &Clock| times.note(clock.boot().saturating_sub(accepted));
+                    let replied = |clock: &Clock, asked: Duration| {
+                        let now = clock.boot();
+                        times.whole.note(now.saturating_sub(accepted));
+                        times.own.note(now.saturating_sub(asked));
+                    };
                     if let Err(cause) = answer(door, stream, uid, &gate, replied).await {
                         gate.recorder()
                             .complain(format!("{door:?}: a question that did not end well: {cause}"));
@@ -68,7 +81,7 @@ async fn answer(
     mut stream: UnixStream,
     uid: u32,
     gate: &Arc<Gate>,
-    replied: impl FnOnce(&Clock),
+    replied: impl FnOnce(&Clock, Duration),
 ) -> io::Result<()> {
     let peer = Peer::of(&stream).map_err(io::Error::other)?;
     if let Err(refused) = peer.require(uid) {
@@ -76,11 +89,12 @@ async fn answer(
         return Ok(());
     }
     let body = timeout(READ_LIMIT, read_body(&mut stream)).await??;
+    let asked = gate.clock().boot();
     let reply = match Message::decode(&body) {
         Ok(Message::Offer(offer)) if door == Door::Hook => {
             let (answer, after) = gate.offer(&offer);
             let written = write(&mut stream, &answer).await;
-            replied(gate.clock());
+            replied(gate.clock(), asked);
             // Nobody waits any more; and what was judged is recorded also when nobody took the answer.
             gate.after_offer(&offer, after);
             return written;
@@ -96,7 +110,7 @@ async fn answer(
         }
     };
     let written = write(&mut stream, &reply).await;
-    replied(gate.clock());
+    replied(gate.clock(), asked);
     written
 }
 

@@ -13,15 +13,15 @@ use super::admin::v1::StatusRow;
 use super::broker::Health;
 use super::gate::{Gate, lock};
 use super::rejudge::Pulse;
+use super::servers::Served;
 use super::settings::Settings;
 use crate::config::Mode;
-use crate::telemetry::ServiceTimes;
 
 /// How long the answers on each socket take.
 #[derive(Default)]
 pub(super) struct DoorTimes {
-    pub(super) hook: Arc<ServiceTimes>,
-    pub(super) account: Arc<ServiceTimes>,
+    pub(super) hook: Arc<Served>,
+    pub(super) account: Arc<Served>,
 }
 
 /// Where the rows come from.
@@ -39,8 +39,13 @@ fn row(part: &str, state: &str, detail: String) -> StatusRow {
 pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> StatusSource {
     let settings = settings.clone();
     Box::new(move || {
-        let took =
-            |times: &ServiceTimes| times.last().map_or_else(|| "none yet".to_owned(), |t| t.to_string());
+        let took = |times: &Served| match (times.whole.last(), times.own.last()) {
+            (Some(whole), Some(own)) => {
+                let own = own.p99.as_secs_f64() * 1e6;
+                format!("{whole}; from the whole question p99 {own:.1} us")
+            }
+            _ => "none yet".to_owned(),
+        };
         let mut rows = vec![
             row("mode", "ok", format!("{:?}", settings.mode).to_lowercase()),
             row("tenant", "ok", settings.tenant.to_string()),

@@ -144,7 +144,7 @@ fn killed_at_random_points_the_table_is_what_lives_and_every_session_is_recorded
     assert!(starts.len() > usize::try_from(rounds).unwrap() / 2, "seed {seed}: {} sessions", starts.len());
     assert!(starts.values().all(|count| *count == 1), "seed {seed}: {starts:?}");
     assert_eq!(starts, ends, "seed {seed}: one end for each beginning");
-    let witnesses = site.node.shell("cat /run/witness/*").unwrap();
+    let witnesses = site.node.shell("for f in /run/witness/*; do cat $f; echo; done").unwrap();
     let witnesses: BTreeSet<u64> = split_numbers(&witnesses);
     assert!(!witnesses.is_empty());
     let unrecorded: Vec<&u64> = witnesses.difference(&audit).collect();
@@ -158,7 +158,6 @@ fn line_of(line: &Value) -> Option<(&str, &Value)> {
     Some((kind, body))
 }
 
-/// Session ids stand behind each other without a newline between them.
 fn split_numbers(text: &str) -> BTreeSet<u64> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
 }

@@ -6,10 +6,12 @@ use std::io::Write as _;
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
+use nightlatch_emulator::world;
 use nightlatch_world::{Node, Person, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::site::{SOON, Site, text};
+use crate::tenant::Cluster;
 
 /// How long the last process of a person may live after the refused judgement (grace 0).
 const GONE_WITHIN: Duration = Duration::from_secs(5);
@@ -344,4 +346,100 @@ fn the_administrators_role_ends_in_the_same_session_and_the_shell_lives() {
     wait_until("the end record", SOON, || site.sessions_of(alice, true).len() == 1).unwrap();
     let row = &site.sessions_of(alice, true)[0];
     assert_eq!(row["reason"], "closed", "{row}");
+}
+
+/// The certificate's own end is the session's: the person is told before, and reads why.
+#[test]
+fn a_session_ends_with_its_certificate_after_a_warning() {
+    let site = lively("");
+    let alice = "alice@contoso.com";
+    site.roles(&[(alice, "user")]);
+    let mut spec = site.spec(alice);
+    spec.validity = "-5m:+25s".into();
+    let person = site.person_with(&spec);
+    let shell = Open::start(&site.node, &person, alice, &["-tt"], &[]);
+    site.wait_for_sessions(alice, 1);
+    let start = Instant::now();
+    let (status, said) = shell.end(Duration::from_secs(40));
+    println!("ended {:?} after a session of a certificate with 25 s left began", start.elapsed());
+    assert_eq!(status, 255, "{said}");
+    assert!(said.contains("your access to this node ends in"), "the warning: {said}");
+    assert!(said.contains("your session ends: the certificate has expired"), "{said}");
+    let over = wait_until("the end record", SOON, || site.sessions_of(alice, true).len() == 1);
+    assert!(over.is_ok() && site.sessions_of(alice, true)[0]["reason"] == "cert_expired");
+}
+
+/// A role that is taken away in Azure, where nobody tells the node: the timer finds out.
+#[test]
+fn a_role_removed_in_azure_ends_the_shell_within_the_timer() {
+    let cluster = Cluster::start(&format!("[login]\nrejudge = \"{REJUDGE}\"\n"));
+    let (oid, upn) = ("91041a00-0000-4000-8000-0000000000cc", "leaver@contoso.com");
+    cluster.control("POST", "users", &json!({"oid": oid, "upn": upn}));
+    let order =
+        json!({"principal_id": oid, "role_definition_id": world::ROLE_USER_LOGIN, "scope": world::NODE});
+    let made = cluster.control("POST", "role-assignments", &order);
+    let id = made["id"].as_str().unwrap();
+    let person = cluster.person(upn);
+    let mut shell = Open::start(&cluster.node, &person, upn, &["-tt"], &[]);
+    let opened = wait_until("the session", SOON, || {
+        let done = cluster.node.exec(&["nightlatch", "sessions"]).unwrap();
+        String::from_utf8_lossy(&done.stdout).contains(upn)
+    });
+    assert!(opened.is_ok(), "{}", cluster.journal());
+    // Azure down for two turns of the timer ends nothing.
+    for service in ["pdp", "arm"] {
+        cluster.control("PUT", &format!("faults/{service}"), &json!({"kind": "status", "status": 503}));
+    }
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(shell.lives());
+    let status = text(&cluster.node.exec(&["nightlatch", "status"]).unwrap());
+    assert!(status.contains("1 sessions live by grace now"), "{status}");
+    cluster.control("DELETE", "faults", &json!({}));
+
+    cluster.control("DELETE", &format!("role-assignments/{id}"), &json!({}));
+    let removed = Instant::now();
+    let (status, said) = shell.end(Duration::from_secs(20));
+    let took = removed.elapsed();
+    println!("a role removed in Azure ended the shell after {took:?}");
+    assert!(status == 255 && said.contains("you have no VM login role on this node"), "{status}: {said}");
+    assert!(took < Duration::from_secs(10), "{took:?}: the timer is {REJUDGE} and the end has 5 s");
+}
+
+/// The account for emergencies: proven by a dry run, used while all of us is down, and its use is an event.
+#[test]
+fn the_break_glass_account_works_when_everything_of_ours_is_down_and_its_use_is_seen() {
+    let site = Site::start();
+    let rescue = site.local("rescue");
+    let missing = site.node.exec(&["nightlatch", "doctor", "--break-glass"]).unwrap();
+    assert_eq!(missing.status.code(), Some(1), "no account is named yet: {}", text(&missing));
+    site.node.write_file("/etc/nightlatch/break-glass", b"rescue # safe\n", 0o644, "root:root").unwrap();
+    let good = site.node.exec(&["nightlatch", "doctor", "--break-glass"]).unwrap();
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good));
+    // What would shut it out is found by the dry run.
+    site.node
+        .write_file("/etc/ssh/sshd_config.d/10-x.conf", b"DenyUsers rescue\n", 0o644, "root:root")
+        .unwrap();
+    let denied = site.node.exec(&["nightlatch", "doctor", "--break-glass"]).unwrap();
+    assert!(denied.status.code() == Some(1) && text(&denied).contains("DenyUsers"), "{}", text(&denied));
+    site.node.shell("rm /etc/ssh/sshd_config.d/10-x.conf").unwrap();
+
+    let units = "nightlatchd.service nightlatchd-hook.socket nightlatchd-account.socket nightlatch-userdbd.service \
+                 nightlatch-sessiond.service nightlatch-sessiond-session.socket nightlatch-sessiond-control.socket";
+    site.node.shell(&format!("systemctl stop {units}")).unwrap();
+    let login = site.ssh(&rescue, "rescue", &["sudo -n id -u"]);
+    assert_eq!((login.status, login.stdout.trim()), (0, "0"), "{login:?}");
+    site.node.shell(&format!("systemctl start {units}")).unwrap();
+
+    let mut long = Open::start(&site.node, &rescue, "rescue", &[], &["sleep 1000"]);
+    wait_until("the event", SOON * 2, || {
+        let words = ["journalctl", "-q", "-t", "nightlatch-sessiond", "-p", "warning"];
+        text(&site.node.exec(&words).unwrap()).contains("the break-glass account `rescue` is in use")
+    })
+    .unwrap();
+    let row = site.sessions_of("rescue", false).remove(0);
+    assert_eq!(row["origin"], "break-glass", "{row}");
+    let refused = site.node.exec(&["nightlatch", "sessions", "end", &row["id"].to_string()]).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    let all = site.node.exec(&["nightlatch", "revoke", "--all"]).unwrap();
+    assert!(all.status.success() && long.lives(), "{}", text(&all));
 }

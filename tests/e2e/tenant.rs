@@ -119,6 +119,10 @@ fn sudo_ends_with_the_role_in_the_same_session() {
         json!({"principal_id": GUSTAV, "role_definition_id": world::ROLE_ADMIN_LOGIN, "scope": world::NODE});
     let made = cluster.tenant.control("POST", "role-assignments", &order).unwrap();
     let id = made.get("id").and_then(|id| id.as_str()).unwrap().to_owned();
+    // Without any role left the whole session would end.
+    let order =
+        json!({"principal_id": GUSTAV, "role_definition_id": world::ROLE_USER_LOGIN, "scope": world::NODE});
+    cluster.tenant.control("POST", "role-assignments", &order).unwrap();
     let gustav = cluster.person("gustav@contoso.com");
     let script = "sudo -n id -u; touch /tmp/first-sudo; until test -e /tmp/role-taken; do sleep 0.1; done; sudo -n id -u || echo refused; id -un";
     let session = std::thread::scope(|scope| {
