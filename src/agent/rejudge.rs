@@ -172,8 +172,8 @@ impl Rejudger {
         self.due.keep(&live.iter().map(|row| row.id).collect::<Vec<_>>());
         let groups = self.groups(live, &asked).await;
         self.judge(groups).await;
-        let now = self.gate.moment().wall;
-        let look = self.due.next_end(now).map_or(look, |left| look.min(left));
+        let (now, boot) = (self.gate.moment().wall, self.gate.clock().boot());
+        let look = self.due.next(now, boot).map_or(look, |left| look.min(left));
         if self.left.is_empty() { look } else { look.min(RETRY_AFTER) }
     }
 

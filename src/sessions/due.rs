@@ -14,6 +14,9 @@ pub const WARNINGS_S: [i64; 2] = [300, 60];
 /// that were restarted together must not ask together for ever.
 const JITTER: u32 = 5;
 
+/// The shortest pause between two looks.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+
 /// What is to be done about one session now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -93,17 +96,17 @@ impl Due {
         *known = Known { next, until, warned: if longer { 0 } else { known.warned } };
     }
 
-    /// The time to the nearest end or warning of a session, at least a tenth of a second.
+    /// The time to the nearest turn, end or warning of a session, at least a tenth of a second.
     #[must_use]
-    pub fn next_end(&self, now: Timestamp) -> Option<Duration> {
-        let mark = |known: &Known| {
-            let end = known.until?;
+    pub fn next(&self, now: Timestamp, boot: Duration) -> Option<Duration> {
+        let nearest = |known: &Known| {
+            let turn = known.next.saturating_sub(boot);
+            let Some(end) = known.until else { return turn };
             let warning = WARNINGS_S.get(known.warned).copied().unwrap_or(0);
-            Some(end.since(now).saturating_sub(warning).max(0))
+            let left = end.since(now).saturating_sub(warning).max(0);
+            turn.min(Duration::from_secs(u64::try_from(left).unwrap_or(0)))
         };
-        let least = Duration::from_millis(100);
-        let seconds = self.known.values().filter_map(mark).min()?;
-        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).max(least))
+        self.known.values().map(nearest).min().map(|time| time.max(LEAST_WAIT))
     }
 
     fn early(&self, chance: u32) -> Duration {
@@ -147,10 +150,11 @@ mod tests {
         assert_eq!(turn(341), Turn::Wait);
         assert_eq!(turn(400), Turn::Judge);
         let mut due = Due::new(at(3_600));
-        assert_eq!(due.next_end(NOW), None);
+        assert_eq!(due.next(NOW, at(1)), None);
         due.turn(1, end, false, NOW, at(1), 0);
-        assert_eq!(due.next_end(NOW), Some(at(100)));
-        assert_eq!(due.next_end(NOW.plus(500)), Some(Duration::from_millis(100)));
+        assert_eq!(due.next(NOW, at(1)), Some(at(100)), "the warning");
+        assert_eq!(due.next(NOW.plus(500), at(1)), Some(LEAST_WAIT), "the end");
+        assert_eq!(due.next(NOW, at(3_600)), Some(at(1)), "the turn");
     }
 
     #[test]

@@ -7,6 +7,7 @@
     reason = "a story is told to a terminal, and the demo measures what it shows"
 )]
 
+mod live;
 mod tokens;
 
 use std::process::ExitCode;
@@ -20,7 +21,9 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Every step of the story.
-const STEPS: usize = 14 + tokens::STEPS;
+const STEPS: usize = 14 + live::STEPS + tokens::STEPS;
+/// The demo's node judges sessions often, so that nobody has to watch for a minute.
+const CONFIGURATION: &str = "[login]\nrejudge = \"5s\"\n";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -54,7 +57,7 @@ fn tell(story: &mut Story<std::io::Stdout>) -> Option<()> {
     })?;
     let cluster = story.step("node-and-tenant-start", || {
         let start = Instant::now();
-        Cluster::bare("").map(|cluster| {
+        Cluster::bare(CONFIGURATION).map(|cluster| {
             let boot = cluster.node.boot_time().as_millis();
             (cluster, format!("{} ms, of them {boot} ms to sshd", start.elapsed().as_millis()))
         })
@@ -109,6 +112,7 @@ fn tell(story: &mut Story<std::io::Stdout>) -> Option<()> {
     story.step("local-user-as-before", || {
         expect_in(&cluster.node.ssh(&bob, "bob", &["id", "-un"], &[])?, "bob")
     })?;
+    live::tell(story, &cluster, &bob)?;
     tokens::tell(story, &cluster)
 }
 
