@@ -104,7 +104,7 @@ impl Gate {
         let mut accounts = lock(&self.accounts);
         // A yes by grace is short: it must not cut what a fresh one gave to a session that lives.
         let open = accounts.by_oid(oid).filter(|_| permit.degraded()).and_then(Bound::open_until);
-        let until = open.map_or(permit.until(), |open| open.max(permit.until()));
+        let until = open.into_iter().fold(permit.until(), Timestamp::max);
         let unlocked = accounts.unlock(oid, name, permit.admin(), until, begins);
         unlocked.map_err(|cause| {
             error!("{name} refused although permitted: {cause}: {:?}", std::error::Error::source(&cause));

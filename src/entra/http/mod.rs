@@ -132,9 +132,11 @@ pub struct Http {
     witness: Option<Witness>,
 }
 
+type Hear = dyn Fn(&str, Timestamp) + Send + Sync;
+
 /// Hears the `Date` of answers whose TLS certificate was verified.
 #[derive(Clone)]
-pub struct Witness(std::sync::Arc<dyn Fn(&str, Timestamp) + Send + Sync>);
+pub struct Witness(std::sync::Arc<Hear>);
 
 impl Witness {
     /// Tells `hear` the host and the time of each answer.
