@@ -69,7 +69,7 @@ impl Gate {
                 }
                 let pending = match (service, monitor, row.as_ref()) {
                     (Service::Ssh, Some(monitor), Some(row)) => {
-                        Some(self.pending_of(monitor, row, oid, account, permit))
+                        Some(self.pending_of(monitor, row, oid, account, permit, credential.ends))
                     }
                     _ => None,
                 };
@@ -119,6 +119,7 @@ impl Gate {
         oid: ObjectId,
         account: &Account,
         permit: &Permit,
+        ends: Option<Timestamp>,
     ) -> Pending {
         let certificate = row.admitted.as_ref().map(|admitted| {
             let mut note = format!("serial {} key id {}", admitted.serial, admitted.key_id);
@@ -139,7 +140,8 @@ impl Gate {
             certificate: certificate.unwrap_or_default(),
             digest,
             rhost: clean(&account.rhost),
-            until: permit.until().0,
+            // The certificate's own end: that of a role or of grace may be put off while the session lives.
+            until: ends.map_or_else(|| permit.until().0, |ends| ends.0),
             admin: permit.admin(),
             degraded: permit.degraded(),
             open_within_s: u16::try_from(open_within).unwrap_or(u16::MAX),

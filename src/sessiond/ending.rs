@@ -5,7 +5,7 @@
 use std::fs::OpenOptions;
 
 use nightlatch_wire::Parent;
-use nightlatch_wire::session::MAX_NOTE_BYTES;
+use nightlatch_wire::session::{End, MAX_NOTE_BYTES, Target};
 
 use crate::clock::Now;
 use crate::journal::{Entry, Priority, clean};
@@ -19,12 +19,20 @@ use crate::sweep::{Found, Reach, late_units};
 
 /// How long nothing may happen before the watching thread looks again all the same, in milliseconds.
 const MAX_WAIT_MS: u64 = 1_000;
+/// How long after the end that its yes stated a session is ended without an order, in seconds: the daemon has had
+/// its turn by then, and knows more to say.
+const OVERDUE_S: i64 = 60;
+/// What is said then.
+const OVERDUE_TEXT: &str = "your session ends: the certificate has expired\nreason cert_expired";
+/// The word of it.
+const OVERDUE_REASON: &str = "cert_expired";
 
 impl Keeper {
     /// Does all that is due, and says after how many milliseconds to come again at the latest.
     pub fn tick(&self, now: Now) -> u64 {
         self.reap(now);
         self.expire(now);
+        self.end_overdue(now);
         self.tell_people(now);
         self.dismiss(now);
         self.sweep(now);
@@ -82,6 +90,25 @@ impl Keeper {
             let event = Event::NeverOpened { pid: monitor.pid, start: monitor.start };
             self.note(&mut inner, event, now);
             self.world.journal.tell(&Entry::never_opened(&waiting));
+        }
+    }
+
+    /// Ends sessions that are past the end of what they were let in with, when the daemon does not: it may be
+    /// down or hang. This decides nothing: the yes itself named that end.
+    fn end_overdue(&self, now: Now) {
+        let overdue: Vec<u64> = {
+            let inner = self.inner();
+            let past = inner.table.live.values().filter(|live| {
+                let until = live.session.until;
+                live.session.kind == Kind::Login && until != 0 && now.wall() - until >= OVERDUE_S
+            });
+            past.filter(|live| inner.table.reason(&live.session).is_none())
+                .map(|live| live.session.id)
+                .collect()
+        };
+        for id in overdue {
+            let (reason, text) = (OVERDUE_REASON.to_owned(), OVERDUE_TEXT.to_owned());
+            self.end(&End { target: Target::Session(id), grace_s: 0, reason, text }, now);
         }
     }
 

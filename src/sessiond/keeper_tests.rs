@@ -298,3 +298,25 @@ fn a_text_goes_to_the_terminals_of_the_session_only() {
     assert_eq!(machine.state().speeches[0].terminals, [1, 4]);
     assert_eq!(rows(&keeper, false)[0].ttys, "pts/1,pts/4");
 }
+
+/// A daemon that is down or hangs must not keep anybody in: the yes named its own end.
+#[test]
+fn a_session_past_its_certificate_is_ended_without_an_order() {
+    let (machine, _folder, keeper) = stage();
+    let monitor = machine.monitor(UID, 7, Temper::Mild);
+    let until = machine.now().wall() + 100;
+    keeper.pending(Pending { until, ..pending(monitor, UID) }, machine.now());
+    assert!(matches!(keeper.open(&crate::fake::open(monitor, UID, 7), machine.now()), Message::Opened(_)));
+    machine.run(&keeper, 159_000);
+    assert!(machine.lives(monitor) && strikes(&machine, monitor).is_empty(), "the daemon has its turn first");
+    machine.run(&keeper, 5_000);
+    assert!(!machine.lives(monitor));
+    let row = &rows(&keeper, true)[0];
+    assert_eq!((row.reason.as_str(), row.id), ("cert_expired", 1));
+    // One whose end nobody told is the daemon's alone.
+    let other = machine.monitor(UID, 8, Temper::Mild);
+    keeper.pending(Pending { until: 0, ..pending(other, UID) }, machine.now());
+    assert!(matches!(keeper.open(&crate::fake::open(other, UID, 8), machine.now()), Message::Opened(_)));
+    machine.run(&keeper, 200_000);
+    assert!(machine.lives(other));
+}
