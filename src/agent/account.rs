@@ -13,15 +13,13 @@ use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Parent};
 use tracing::error;
 
 use super::case::{Case, Decided};
-use super::credential::Credential;
+use super::credential::{Credential, note_of};
 use super::gate::{Gate, lock};
 use crate::accounts::Bound;
 use crate::login::{LastCall, clean};
 
 /// How much longer than LoginGraceTime a session may take to open, in seconds: sshd has given up by then.
 const OPEN_SLACK_S: u64 = 5;
-/// Longest note about a certificate that sessiond keeps, in bytes.
-const MAX_CERTIFICATE_NOTE: usize = 300;
 
 impl Gate {
     /// The account question: the decision. Records it.
@@ -121,11 +119,7 @@ impl Gate {
         permit: &Permit,
         ends: Option<Timestamp>,
     ) -> Pending {
-        let certificate = row.admitted.as_ref().map(|admitted| {
-            let mut note = format!("serial {} key id {}", admitted.serial, admitted.key_id);
-            note.truncate(MAX_CERTIFICATE_NOTE);
-            note
-        });
+        let certificate = row.admitted.as_ref().map(note_of);
         let digest = row.key.as_deref().map_or(NO_DIGEST, |key| {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
             digest.as_ref().try_into().unwrap_or(NO_DIGEST)
@@ -171,7 +165,6 @@ impl Gate {
                 | Reason::DenyAssignment
                 | Reason::PimNotActive
                 | Reason::ConditionalRole
-                | Reason::NoAdminRole
                 | Reason::Revoked
                 | Reason::SignInWithdrawn
         );

@@ -8,6 +8,23 @@ use nightlatch_policy::Step;
 use crate::accounts::Bound;
 use crate::login::{Admitted, LastCall};
 
+/// Longest note about a certificate that sessiond keeps, in bytes.
+const MAX_NOTE: usize = 300;
+
+/// What sessiond keeps of a certificate: enough to know it again when it is taken back.
+pub(super) fn note_of(admitted: &Admitted) -> String {
+    // A key id is printable ASCII by now.
+    let mut note = format!("serial {} key id {}", admitted.serial, admitted.key_id);
+    note.truncate(MAX_NOTE);
+    note
+}
+
+/// The serial number and key id of a note.
+pub(super) fn read_note(note: &str) -> Option<(u64, &str)> {
+    let (serial, key_id) = note.strip_prefix("serial ")?.split_once(" key id ")?;
+    Some((serial.parse().ok()?, key_id))
+}
+
 /// What stands behind a question: proven at login, remembered for sudo.
 #[derive(Default)]
 pub(super) struct Credential {

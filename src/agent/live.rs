@@ -11,7 +11,7 @@ use nightlatch_wire::session::{Origin, Row};
 use nightlatch_wire::{Account, NO_LOGINUID};
 
 use super::case::Case;
-use super::credential::Credential;
+use super::credential::{Credential, read_note};
 use super::gate::{Gate, Known, lock};
 use crate::telemetry::Record;
 
@@ -79,6 +79,10 @@ impl Gate {
             self.close_account(owner.oid, &owner.name, reason);
             return self.leave(case.refuse(reason, credential.steps).record, reason, true);
         }
+        if self.is_taken_back(row) {
+            let record = case.refuse(Reason::CertRevoked, credential.steps).record;
+            return self.leave(record, Reason::CertRevoked, false);
+        }
         let ruling = self.rule(Service::Live, &owner.name, &credential, known.answer.clone(), self.moment());
         self.settle_grace(owner.oid, ruling.effect, known.age);
         match &ruling.judgement.verdict {
@@ -99,6 +103,12 @@ impl Gate {
                 self.leave(record, reason, person)
             }
         }
+    }
+
+    /// Whether the certificate of a session stands in `trust.revoked_file` by now.
+    fn is_taken_back(&self, row: &Row) -> bool {
+        read_note(&row.certificate)
+            .is_some_and(|(serial, key_id)| self.with_facts(|facts| facts.revoked.names(serial, key_id)))
     }
 
     fn live_case(&self, row: &Row, correlation: String) -> Case {

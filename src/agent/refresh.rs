@@ -145,7 +145,12 @@ pub(super) async fn watch_files(mut files: LocalFiles, gate: Arc<Gate>) {
         let changes = files.changes();
         if !changes.is_empty() {
             let now = gate.clock().now();
+            let taken_back =
+                changes.iter().any(|change| matches!(change, Change::Revoked(_) | Change::AlsoRevoked(_)));
             gate.with_facts(|facts| changes.into_iter().for_each(|change| change.apply(facts, now)));
+            if taken_back {
+                gate.wake.everybody();
+            }
         }
     }
 }

@@ -203,6 +203,13 @@ impl Revocations {
         Some(())
     }
 
+    /// True when a certificate with this serial number or key id was taken back: what is known of the one that a
+    /// session was opened with.
+    #[must_use]
+    pub fn names(&self, serial: u64, key_id: &str) -> bool {
+        self.serials.contains(&serial) || self.key_ids.contains(key_id)
+    }
+
     /// True when this certificate, or the key in it, was taken back.
     #[must_use]
     pub fn covers(&self, certificate: &Certificate) -> bool {

@@ -188,6 +188,32 @@ fn grace_carries_a_user_and_no_administrator_through_each_trouble() {
     assert!(journal.trim().parse::<u32>().unwrap() >= 10, "{journal}");
 }
 
+/// The hook asks nobody outside, so no trouble of any service can be felt in it.
+#[test]
+fn the_hook_is_as_quick_in_every_trouble_of_every_service() {
+    let stage = stage();
+    stage.configure("");
+    let cluster = &stage.cluster;
+    let mut troubles: Vec<(&str, Value)> =
+        troubles().into_iter().map(|(name, trouble, _)| (name, trouble)).collect();
+    troubles.push(("one gigabyte", json!({"kind": "huge", "mib": 1024})));
+    for service in ["entra", "pdp", "arm", "imds"] {
+        for (name, trouble) in &troubles {
+            cluster.control("PUT", &format!("faults/{service}"), trouble);
+            // A login is under way that needs the service.
+            let hook = std::thread::scope(|scope| {
+                let login = scope.spawn(|| cluster.ssh(&stage.alice, world::ALICE.upn, &["true"]));
+                let hook = stage.hook_p99();
+                drop(login.join());
+                hook
+            });
+            println!("{service} {name}: hook p99 {hook:?}");
+            assert!(hook <= HOOK_P99, "{service} {name}: {hook:?}");
+            cluster.control("DELETE", "faults", &json!({}));
+        }
+    }
+}
+
 #[test]
 fn a_decision_point_in_trouble() {
     let stage = stage();

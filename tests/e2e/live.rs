@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
 use nightlatch_emulator::world;
-use nightlatch_world::{Node, Person, wait_until};
+use nightlatch_world::{Node, Person, local_user, wait_until};
 use serde_json::{Value, json};
 
 use crate::site::{SOON, Site, text};
@@ -84,46 +84,56 @@ impl Drop for Open {
     }
 }
 
-impl Site {
+/// What a story sees of the sessions of a node.
+pub(crate) trait Watched {
     /// `nightlatch sessions list`, or `--ended`.
-    pub(crate) fn sessions(&self, ended: bool) -> Vec<Value> {
+    fn sessions(&self, ended: bool) -> Vec<Value>;
+    fn sessions_of(&self, user: &str, ended: bool) -> Vec<Value>;
+    /// The processes of the node with this loginuid or uid, as `pid name`.
+    fn processes_of(&self, uid: u32) -> Vec<String>;
+    /// The main process of every service of the node, and of sshd's listener.
+    fn services(&self) -> BTreeMap<String, String>;
+    /// The journal's time, in microseconds, of the last record that matches.
+    fn journal_time(&self, matches: &[&str]) -> u64;
+    fn wait_for_sessions(&self, user: &str, count: usize) -> Vec<Value>;
+}
+
+impl Watched for Node {
+    fn sessions(&self, ended: bool) -> Vec<Value> {
         let mut words = vec!["nightlatch", "-o", "json", "sessions", "list"];
         if ended {
             words.push("--ended");
         }
-        let done = self.node.exec(&words).unwrap();
+        let done = self.exec(&words).unwrap();
         let list: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", text(&done)));
         list.as_array().unwrap().clone()
     }
 
-    pub(crate) fn sessions_of(&self, user: &str, ended: bool) -> Vec<Value> {
+    fn sessions_of(&self, user: &str, ended: bool) -> Vec<Value> {
         self.sessions(ended).into_iter().filter(|row| row["user"] == user).collect()
     }
 
-    /// The processes of the node with this loginuid or uid, as `pid name`.
-    pub(crate) fn processes_of(&self, uid: u32) -> Vec<String> {
+    fn processes_of(&self, uid: u32) -> Vec<String> {
         let script = r#"for d in /proc/[0-9]*; do
             l=$(cat $d/loginuid 2>/dev/null); u=$(awk '/^Uid:/{print $2,$3,$4,$5}' $d/status 2>/dev/null)
             case " $l $u " in *" $1 "*) echo "${d#/proc/} $(cat $d/comm 2>/dev/null)";; esac; done"#;
-        let done = self.node.exec(&["sh", "-c", script, "find", &uid.to_string()]).unwrap();
+        let done = self.exec(&["sh", "-c", script, "find", &uid.to_string()]).unwrap();
         String::from_utf8_lossy(&done.stdout).lines().map(str::to_owned).collect()
     }
 
-    /// The main process of every service of the node, and of sshd's listener.
-    pub(crate) fn services(&self) -> BTreeMap<String, String> {
+    fn services(&self) -> BTreeMap<String, String> {
         let list = "systemctl list-units --type=service --state=running --plain --no-legend | awk '{print $1}' \
                     | grep -v -e '^user@' -e '^systemd-hostnamed' -e '^run-' -e 'timedated' -e 'localed' -e polkit";
         let script = format!("for u in $({list}); do echo $u $(systemctl show -P MainPID $u); done");
-        let lines = self.node.shell(&script).unwrap();
+        let lines = self.shell(&script).unwrap();
         lines.lines().filter_map(|line| line.split_once(' ')).map(|(a, b)| (a.into(), b.into())).collect()
     }
 
-    /// The journal's time, in microseconds, of the last record that matches.
     fn journal_time(&self, matches: &[&str]) -> u64 {
-        self.node.exec(&["journalctl", "--sync"]).unwrap();
+        self.exec(&["journalctl", "--sync"]).unwrap();
         let mut words = vec!["journalctl", "-q", "--no-pager", "-o", "json", "-n", "1"];
         words.extend(matches);
-        let done = self.node.exec(&words).unwrap();
+        let done = self.exec(&words).unwrap();
         let record: Value =
             serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", text(&done)));
         record["__REALTIME_TIMESTAMP"].as_str().unwrap().parse().unwrap()
@@ -138,9 +148,19 @@ impl Site {
         assert!(
             found.is_ok(),
             "{user}: expected {count} sessions: {rows:#?}\n{}",
-            self.node.journal(&["-n", "60"]).unwrap()
+            self.journal(&["-n", "60"]).unwrap()
         );
         rows
+    }
+}
+
+impl Site {
+    pub(crate) fn sessions(&self, ended: bool) -> Vec<Value> {
+        self.node.sessions(ended)
+    }
+
+    pub(crate) fn sessions_of(&self, user: &str, ended: bool) -> Vec<Value> {
+        self.node.sessions_of(user, ended)
     }
 }
 
@@ -151,7 +171,7 @@ fn a_session_has_one_start_and_one_end() {
     site.roles(&[(alice, "user")]);
     let person = site.person(alice);
     let mut shell = Open::start(&site.node, &person, alice, &["-tt"], &[]);
-    let rows = site.wait_for_sessions(alice, 1);
+    let rows = site.node.wait_for_sessions(alice, 1);
     let row = &rows[0];
     assert_eq!((row["origin"].as_str(), row["state"].as_str()), (Some("login"), Some("open")), "{row}");
     assert_eq!(row["from"], "127.0.0.1", "{row}");
@@ -164,7 +184,7 @@ fn a_session_has_one_start_and_one_end() {
     assert!(over.is_ok(), "{:?}", site.sessions(true));
     assert_eq!(site.sessions_of(alice, true)[0]["reason"], "closed");
     // Her user manager goes by itself some seconds later, and is nobody's session.
-    let last = wait_until("the user manager", SOON, || site.processes_of(site.uid(alice)).is_empty());
+    let last = wait_until("the user manager", SOON, || site.node.processes_of(site.uid(alice)).is_empty());
     assert!(last.is_ok() && site.sessions(false).is_empty(), "{:?}", site.sessions(false));
     assert_eq!(site.sessions(true).len(), 1, "{:?}", site.sessions(true));
 }
@@ -172,12 +192,17 @@ fn a_session_has_one_start_and_one_end() {
 /// The six kinds of session of one person, all of which must end.
 #[test]
 fn role_removed_ends_sessions_of_six_kinds_and_nothing_else() {
-    let site = lively("");
-    let (alice, bob) = ("alice@contoso.com", "bob@contoso.com");
-    site.roles(&[(alice, "admin"), (bob, "user")]);
+    let site = Cluster::start(&format!("[login]\nport_forwarding = true\nrejudge = \"{REJUDGE}\"\n"));
+    let (oid, alice, bob) =
+        ("91041a00-0000-4000-8000-0000000000ce", "six.kinds@contoso.com", world::ALICE.upn);
+    site.control("POST", "users", &json!({"oid": oid, "upn": alice}));
+    let order =
+        json!({"principal_id": oid, "role_definition_id": world::ROLE_ADMIN_LOGIN, "scope": world::NODE});
+    let made = site.control("POST", "role-assignments", &order);
     let (person, other) = (site.person(alice), site.person(bob));
-    let emergency = site.local("rescue");
-    let uid = site.uid(alice);
+    let emergency = Person::with_key(&site.image, "ed25519").unwrap();
+    local_user(&site.node, "rescue", &emergency).unwrap();
+    let uid: u32 = site.node.shell(&format!("id -u {alice}")).unwrap().trim().parse().unwrap();
 
     let mut bobs = Open::start(&site.node, &other, bob, &["-tt"], &[]);
     let mut rescue = Open::start(&site.node, &emergency, "rescue", &[], &["sleep 1000"]);
@@ -196,13 +221,13 @@ fn role_removed_ends_sessions_of_six_kinds_and_nothing_else() {
     for words in [["sleep 1006"], ["sleep 1007"]] {
         all.push(("mux", start(&["-o", "ControlMaster=no", "-o", &control], &words)));
     }
-    let rows = site.wait_for_sessions(alice, 6);
+    let rows = site.node.wait_for_sessions(alice, 6);
     assert_eq!(rows.len(), 6);
     wait_until("the lingering sleep", SOON, || {
         let names = site.node.shell("pgrep -f 'sleep 100[1-7]' -c || true").unwrap();
         names.trim().parse::<u32>().unwrap_or(0) >= 7
     })
-    .unwrap_or_else(|why| panic!("{why}: {:?}", site.processes_of(uid)));
+    .unwrap_or_else(|why| panic!("{why}: {:?}", site.node.processes_of(uid)));
     wait_until("the root shell", SOON, || {
         site.node
             .shell("ps -eo user,comm,args | grep -c '^root.*bash *\\(-bash\\|/bin/bash\\|bash\\)' || true")
@@ -211,18 +236,18 @@ fn role_removed_ends_sessions_of_six_kinds_and_nothing_else() {
             != "0"
     })
     .unwrap();
-    let before = site.services();
+    let before = site.node.services();
 
     let removed = Instant::now();
-    site.roles(&[(alice, "none"), (bob, "user")]);
+    site.control("DELETE", &format!("role-assignments/{}", made["id"].as_str().unwrap()), &json!({}));
     let gone = wait_until("everything of hers to be gone", GONE_WITHIN + Duration::from_secs(10), || {
-        site.processes_of(uid).is_empty()
+        site.node.processes_of(uid).is_empty()
     });
     let took = removed.elapsed();
     assert!(
         gone.is_ok(),
         "left: {:?}\n{}",
-        site.processes_of(uid),
+        site.node.processes_of(uid),
         site.node.journal(&["-n", "80"]).unwrap()
     );
     println!("from the removal to the last look that found nothing: {took:?}");
@@ -235,26 +260,27 @@ fn role_removed_ends_sessions_of_six_kinds_and_nothing_else() {
             assert!(said.contains("your session ends: you have no VM login role on this node"), "{said}");
         }
     }
-    let over = wait_until("six end records", SOON, || site.sessions_of(alice, true).len() == 6);
-    assert!(over.is_ok(), "{:#?}", site.sessions(true));
-    for row in site.sessions_of(alice, true) {
+    let over = wait_until("six end records", SOON, || site.node.sessions_of(alice, true).len() == 6);
+    assert!(over.is_ok(), "{:#?}", site.node.sessions(true));
+    for row in site.node.sessions_of(alice, true) {
         assert_eq!(row["reason"], "no_vm_role", "{row}");
     }
     // From the journal's word of the refused judgement to the last exit that sessiond saw.
-    let judged = site.journal_time(&[
+    let judged = site.node.journal_time(&[
         "-u",
         "nightlatchd",
         "NIGHTLATCH_REASON=no_vm_role",
         "NIGHTLATCH_SERVICE=session",
     ]);
-    let ended = site.journal_time(&["SYSLOG_IDENTIFIER=nightlatch-sessiond", "NIGHTLATCH_REASON=no_vm_role"]);
+    let ended =
+        site.node.journal_time(&["SYSLOG_IDENTIFIER=nightlatch-sessiond", "NIGHTLATCH_REASON=no_vm_role"]);
     let between = Duration::from_micros(ended.saturating_sub(judged));
     println!("from the refused judgement to the last end record: {between:?}");
     assert!(between < GONE_WITHIN, "{between:?}");
 
     assert!(bobs.lives() && rescue.lives());
-    assert_eq!(site.sessions_of(bob, false).len(), 1);
-    assert_eq!(site.services(), before, "every service and sshd's listener is the process it was");
+    assert_eq!(site.node.sessions_of(bob, false).len(), 1);
+    assert_eq!(site.node.services(), before, "every service and sshd's listener is the process it was");
     assert!(
         !site
             .node
@@ -265,8 +291,10 @@ fn role_removed_ends_sessions_of_six_kinds_and_nothing_else() {
     );
     bobs.type_line("exit 3");
     assert_eq!(bobs.end(SOON).0, 3);
-    site.assert_local_unaffected(&emergency, "rescue", "after the end");
-    site.assert_closed(&person, alice, "no_vm_role");
+    let login = site.ssh(&emergency, "rescue", &["id -un"]);
+    assert_eq!((login.status, login.stdout.trim()), (0, "rescue"), "{login:?}");
+    let refused = site.ssh(&person, alice, &["id"]);
+    assert!(refused.stderr.contains("reason no_vm_role, ref "), "{refused:?}");
 }
 
 #[test]
@@ -278,8 +306,8 @@ fn revoke_ends_at_once_and_what_was_issued_before_opens_nothing() {
     let uid = site.uid(alice);
     let hers = Open::start(&site.node, &person, alice, &["-tt"], &[]);
     let mut his = Open::start(&site.node, &other, bob, &["-tt"], &[]);
-    site.wait_for_sessions(alice, 1);
-    let row = site.wait_for_sessions(bob, 1).remove(0);
+    site.node.wait_for_sessions(alice, 1);
+    let row = site.node.wait_for_sessions(bob, 1).remove(0);
 
     let dry = site.node.exec(&["nightlatch", "revoke", "--user", alice, "--dry-run"]).unwrap();
     assert!(dry.status.success() && text(&dry).contains("1 session would end"), "{}", text(&dry));
@@ -288,7 +316,7 @@ fn revoke_ends_at_once_and_what_was_issued_before_opens_nothing() {
     let start = Instant::now();
     let done = site.node.exec(&["nightlatch", "revoke", "--user", alice]).unwrap();
     assert!(done.status.success() && text(&done).contains("1 session ends"), "{}", text(&done));
-    wait_until("her processes to be gone", SOON, || site.processes_of(uid).is_empty()).unwrap();
+    wait_until("her processes to be gone", SOON, || site.node.processes_of(uid).is_empty()).unwrap();
     let took = start.elapsed();
     println!("revoked and gone after {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -323,7 +351,7 @@ fn the_administrators_role_ends_in_the_same_session_and_the_shell_lives() {
     let script =
         "sudo -n true && echo first-yes; read go; sudo -n true || echo second-no; id -un; read go; exit 5";
     let mut shell = Open::start(&site.node, &person, alice, &[], &[script]);
-    site.wait_for_sessions(alice, 1);
+    site.node.wait_for_sessions(alice, 1);
     wait_until("the first sudo", SOON, || {
         site.decisions(alice).iter().any(|(service, outcome, _)| service == "sudo" && outcome == "permit")
     })
@@ -358,7 +386,7 @@ fn a_session_ends_with_its_certificate_after_a_warning() {
     spec.validity = "-5m:+25s".into();
     let person = site.person_with(&spec);
     let shell = Open::start(&site.node, &person, alice, &["-tt"], &[]);
-    site.wait_for_sessions(alice, 1);
+    site.node.wait_for_sessions(alice, 1);
     let start = Instant::now();
     let (status, said) = shell.end(Duration::from_secs(40));
     println!("ended {:?} after a session of a certificate with 25 s left began", start.elapsed());

@@ -5,7 +5,7 @@ use nightlatch_model::LoginName;
 use nightlatch_sshcert::Certificate;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
 use nightlatch_wire::line::is_admit_line;
-use nightlatch_wire::{Account, Auth, Message, Offer, Parent};
+use nightlatch_wire::{Account, Auth, Message, Offer, Parent, session};
 
 use super::run;
 
@@ -57,10 +57,81 @@ fn frames() {
         Message::Text("a\nb".to_owned()),
         Message::Err("unsupported".to_owned()),
     ];
+    let messages: Vec<_> = messages.into_iter().chain(about_sessions()).collect();
     let frames: Vec<_> = messages.iter().map(|message| message.encode().unwrap()).collect();
     frames.iter().for_each(|frame| wire_decode(frame));
     let bodies: Vec<_> = frames.iter().map(|frame| frame[4..].to_vec()).collect();
     assert!(run(&bodies, 50_000, wire_decode, |data| Message::decode(data).is_ok()) > 1000);
+}
+
+/// What PAM's session phase and the daemon say to sessiond, and its answers.
+fn about_sessions() -> Vec<Message> {
+    let monitor = Parent { pid: 7, start: 9 };
+    let (user, rhost) = ("alice@contoso.com".to_owned(), "192.0.2.7".to_owned());
+    let row = session::Row {
+        id: 17,
+        origin: session::Origin::Login,
+        state: session::State::Ending,
+        user: user.clone(),
+        uid: 1_900_000_000,
+        oid: "1c0163c0-47e6-4577-8991-ea5c82e286e4".into(),
+        correlation: "8wq3n7r0ka".into(),
+        certificate: "serial 1 key id x".into(),
+        rhost: rhost.clone(),
+        ttys: "pts/0,pts/3".into(),
+        monitor,
+        audit_session: 5,
+        started: 1_800_000_000,
+        until: 1_800_003_600,
+        admin: true,
+        degraded: false,
+        ended: 0,
+        reason: "no_vm_role".into(),
+        escaped: "run-r1.service (sleep)".into(),
+    };
+    let pending = session::Pending {
+        monitor,
+        user: user.clone(),
+        uid: row.uid,
+        oid: row.oid.clone(),
+        correlation: row.correlation.clone(),
+        certificate: row.certificate.clone(),
+        digest: [7; 32],
+        rhost: rhost.clone(),
+        until: row.until,
+        admin: true,
+        degraded: true,
+        open_within_s: 65,
+    };
+    let auth = "publickey ssh-rsa-cert-v01@openssh.com AAAA".to_owned();
+    let (service, parents) = ("sshd".to_owned(), vec![monitor]);
+    let open = session::Open {
+        user: user.clone(),
+        rhost: rhost.clone(),
+        auth: auth.clone(),
+        audit_session: 5,
+        loginuid: row.uid,
+        parents: parents.clone(),
+    };
+    let order = |target| session::End {
+        target,
+        grace_s: 10,
+        reason: "revoked".into(),
+        text: "your session ends".into(),
+    };
+    vec![
+        Message::Open(open),
+        Message::Opened(17),
+        Message::Close(session::Close { user: user.clone(), audit_session: 5, parents }),
+        Message::Done,
+        Message::Observed(session::Observed { user, service, rhost, auth }),
+        Message::Pending(pending),
+        Message::List(session::List { after: 16, ended: true }),
+        Message::Sessions(session::Sessions { rows: vec![row.clone(), row], more: true }),
+        Message::Say(session::Say { id: 17, text: "hello".into() }),
+        Message::End(order(session::Target::Session(17))),
+        Message::End(order(session::Target::Person(1_900_000_000))),
+    ]
 }
 
 #[test]

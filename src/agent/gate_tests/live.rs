@@ -258,3 +258,20 @@ fn a_yes_by_grace_does_not_cut_what_a_fresh_one_gave() {
     let account = rig.snapshot().accounts[0].clone();
     assert_eq!(account.unlocked_until, Some(NOW.plus(3_300)));
 }
+
+#[test]
+fn a_certificate_that_is_taken_back_ends_its_session_and_no_other() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    assert_eq!(rig.login(ALICE, 1), "permit");
+    let row = rig.session(1);
+    let (serial, key_id) = super::super::credential::read_note(&row.certificate).unwrap();
+    for (line, word) in [
+        (format!("serial {serial}"), "cert_revoked alone"),
+        (format!("key-id {key_id}"), "cert_revoked alone"),
+        (format!("serial {}", serial + 1), "stays"),
+    ] {
+        rig.gate.with_facts(|facts| facts.revoked = crate::login::Revocations::parse(&line).unwrap());
+        assert_eq!(rig.judge(&row), word, "{line}");
+    }
+}

@@ -147,6 +147,9 @@ async fn a_sign_in_that_was_taken_back_is_never_shown_to_entra_again() {
     .await;
     let disk = MemoryDisk::default();
     let people = entra.people(&sealed_on(&disk).0);
+    let withdrawn = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&withdrawn);
+    people.on_withdrawn(move |oid| heard.lock().unwrap().push(oid));
     sign_in(&people, 1000, ALICE, "rt-0").await;
     let mut asks = tokio::task::JoinSet::new();
     for _ in 0..20 {
@@ -166,6 +169,8 @@ async fn a_sign_in_that_was_taken_back_is_never_shown_to_entra_again() {
         revoked += u32::from(failure.class == FailureClass::Revoked);
     }
     assert_eq!((revoked, entra.asked().len()), (1, 1));
+    // Whoever keeps sessions hears of it, once.
+    assert_eq!(*withdrawn.lock().unwrap(), [entra::object(ALICE)]);
     let again = entra.people(&sealed_on(&disk).0);
     assert_eq!(again.fetch(&key(Some(1000)), None).await.err().unwrap().class, FailureClass::NeedsUser);
     assert_eq!(entra.asked().len(), 1);
