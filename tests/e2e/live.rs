@@ -308,6 +308,8 @@ fn revoke_ends_at_once_and_what_was_issued_before_opens_nothing() {
     let mut his = Open::start(&site.node, &other, bob, &["-tt"], &[]);
     site.node.wait_for_sessions(alice, 1);
     let row = site.node.wait_for_sessions(bob, 1).remove(0);
+    // A session opens before its terminal does.
+    wait_until("her terminal", SOON, || site.sessions_of(alice, false)[0]["ttys"] != "").unwrap();
 
     let dry = site.node.exec(&["nightlatch", "revoke", "--user", alice, "--dry-run"]).unwrap();
     assert!(dry.status.success() && text(&dry).contains("1 session would end"), "{}", text(&dry));
