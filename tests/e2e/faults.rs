@@ -35,8 +35,9 @@ threads = [threading.Thread(target=run) for _ in range(4)]
 [t.start() for t in threads]; [t.join() for t in threads]
 print(*times)
 ";
-/// How often each of the four starts the hook: 200 runs in all, of which two may be slower than p99.
-const HOOK_RUNS: &str = "50";
+/// How often each of the four starts the hook: 600 runs in all, of which six may be slower than p99: more than the
+/// four that one stall of the machine hits.
+const HOOK_RUNS: &str = "150";
 /// What the hook may take at four in parallel, 99 of 100.
 const HOOK_P99: Duration = Duration::from_millis(50);
 
@@ -138,8 +139,8 @@ impl Stage {
         let said = String::from_utf8(done.stdout).unwrap();
         let mut micros: Vec<u64> = said.split_whitespace().map(|word| word.parse().unwrap()).collect();
         micros.sort_unstable();
-        assert_eq!(micros.len(), 200, "{said}");
-        Duration::from_micros(micros[197])
+        assert_eq!(micros.len(), 600, "{said}");
+        Duration::from_micros(micros[593])
     }
 }
 
