@@ -105,6 +105,8 @@ pub(super) struct Rejudger {
     roles_file: Option<(PathBuf, Option<Stamp>)>,
     /// What a failed look left to do.
     left: Asked,
+    /// The sessions whose last judgement rests on grace: a round judges some, and the others keep theirs.
+    by_grace: HashSet<u64>,
     pulse: Arc<Pulse>,
 }
 
@@ -121,7 +123,16 @@ impl Rejudger {
         let from_file = settings.roles_from == RoleBackEnd::File;
         let roles_file = from_file.then(|| (settings.roles_file.clone(), stamp(&settings.roles_file)));
         let (due, end_grace_s) = (Due::new(settings.rejudge), settings.end_grace_s);
-        Self { gate, control, due, end_grace_s, roles_file, left: Asked::all(), pulse }
+        Self {
+            gate,
+            control,
+            due,
+            end_grace_s,
+            roles_file,
+            left: Asked::all(),
+            by_grace: HashSet::new(),
+            pulse,
+        }
     }
 
     /// Judges for as long as the daemon runs.
@@ -169,7 +180,9 @@ impl Rejudger {
             .filter(|row| row.state == State::Open && row.origin != Origin::BreakGlass)
             .collect();
         self.pulse.live.store(live.len(), Ordering::Relaxed);
-        self.due.keep(&live.iter().map(|row| row.id).collect::<Vec<_>>());
+        let ids: Vec<u64> = live.iter().map(|row| row.id).collect();
+        self.due.keep(&ids);
+        self.by_grace.retain(|id| ids.contains(id));
         let groups = self.groups(live, &asked).await;
         self.judge(groups).await;
         let (now, boot) = (self.gate.moment().wall, self.gate.clock().boot());
@@ -218,24 +231,25 @@ impl Rejudger {
                 (group, known)
             });
         }
-        let mut kept_by_grace = 0;
         while let Some(done) = asked.join_next().await {
             // A question that panicked is asked again at the next look.
             let Ok((group, known)) = done else { continue };
-            kept_by_grace += self.settle(&group, &known).await;
+            self.settle(&group, &known).await;
         }
-        self.pulse.kept_by_grace.store(kept_by_grace, Ordering::Relaxed);
+        self.pulse.kept_by_grace.store(self.by_grace.len(), Ordering::Relaxed);
     }
 
-    /// Judges each session of a person, and ends what may not stay. Gives how many stay by grace.
-    async fn settle(&mut self, group: &Group, known: &Known) -> usize {
+    /// Judges each session of a person, and ends what may not stay.
+    async fn settle(&mut self, group: &Group, known: &Known) {
         let boot = self.gate.clock().boot();
-        let mut by_grace = 0;
         let mut person: Option<Leave> = None;
         for row in &group.rows {
+            self.by_grace.remove(&row.id);
             match self.gate.judge_live(row, group.owner.as_ref(), known) {
                 Stay::Until { until, degraded } => {
-                    by_grace += usize::from(degraded);
+                    if degraded {
+                        self.by_grace.insert(row.id);
+                    }
                     self.due.judged(row.id, Some(until), boot, chance());
                 }
                 Stay::End(leave) if leave.person => person = Some(leave),
@@ -245,7 +259,6 @@ impl Rejudger {
         if let (Some(leave), Some(row)) = (person, group.rows.first()) {
             self.end(Target::Person(row.uid), row, &leave).await;
         }
-        by_grace
     }
 
     async fn end(&mut self, target: Target, row: &Row, leave: &Leave) {
