@@ -117,11 +117,12 @@ impl Keeper {
     /// Takes a hold on the monitor of a connection that may become a session of `uid`: a root process of sshd,
     /// never its listener, and never one that already runs for somebody else. What is held may be ended.
     fn hold_monitor(&self, monitor: Parent, uid: u32) -> Option<Held> {
-        let hold = self.hold(monitor)?;
+        let hold = self.world.signals.hold(monitor.pid).ok()?;
         let stat = self.world.processes.stat(monitor.pid)?;
         let owner = self.world.processes.owner(monitor.pid)?;
         let [real, ..] = owner.uids;
-        let is_monitor = stat.start == monitor.start && stat.comm.starts_with(MONITOR) && real == 0;
+        let is_monitor =
+            stat.start == monitor.start && !stat.dead && stat.comm.starts_with(MONITOR) && real == 0;
         // PAM sets the login uid when the session opens: until then there is none.
         let is_free = owner.loginuid == NO_LOGINUID || owner.loginuid == uid;
         let untouchable = is_untouchable(&*self.world.processes, self.world.own_pid, monitor.pid, &stat);

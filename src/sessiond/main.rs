@@ -163,8 +163,7 @@ fn run(options: Options) -> Result<(), String> {
         [("session.sock", session, options.root_uid, pam), ("control.sock", control, daemon_uid, daemon)]
     {
         let door = Door { name, uid, answer, complain: Arc::clone(&complain), clock: Arc::clone(&clock) };
-        let door = Arc::new(door);
-        start(name, &ended, move || serve(&listener, &door))?;
+        start(name, &ended, move || serve(listener, door))?;
     }
     let life = life()?;
     start("watch", &ended, move || watch(&keeper, &waker, &clock, life.as_ref()))?;

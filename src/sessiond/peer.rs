@@ -10,6 +10,8 @@ use thiserror::Error;
 /// The largest `/proc/PID/status` that is read, in bytes: the list of groups stands before what is looked for,
 /// and has up to 65,536 of 11 bytes.
 const MAX_STATUS_BYTES: u64 = 1024 * 1024;
+/// What a `status` without many groups takes at most, in bytes: it is read at once.
+const STATUS_BYTES: usize = 4_096;
 
 /// Why a peer is not answered.
 #[derive(Debug, Error)]
@@ -53,7 +55,7 @@ fn judge(found: u32, pid: i32, expected: u32) -> Result<(), PeerError> {
 }
 
 fn status(pid: i32) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(STATUS_BYTES);
     File::open(format!("/proc/{pid}/status")).ok()?.take(MAX_STATUS_BYTES).read_to_end(&mut text).ok()?;
     Some(text)
 }

@@ -101,7 +101,8 @@ impl Processes for ProcFs {
 }
 
 fn read(pid: u32, name: &str) -> Option<Vec<u8>> {
-    let mut text = Vec::with_capacity(512);
+    // The kernel makes each of these files whole for whoever has room for it.
+    let mut text = Vec::with_capacity(usize::try_from(MAX_FILE_BYTES).unwrap_or_default());
     File::open(format!("/proc/{pid}/{name}")).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut text).ok()?;
     Some(text)
 }

@@ -1,10 +1,12 @@
-//! The sockets: one frame each way per connection, a thread each, and limits that no peer can lean on.
+//! The sockets: one frame each way per connection, a thread for each, and limits that no peer can lean on.
 //!
 //! Must never let a peer end an accept loop, hold a place for longer than its time, or speak on a socket that
 //! is not its own.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::peer;
 pub const MAX_CONNECTIONS: usize = 64;
 /// How long a peer may take to send its frame, in milliseconds, and again to take the answer.
 pub const PEER_LIMIT_MS: u64 = 2_000;
+/// The most threads that stay to wait for a next question, beside the one that began.
+pub const SPARE_THREADS: usize = 4;
 /// How long a failed accept is waited out when no connection ends before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// The stack of a connection's thread, in bytes.
@@ -42,71 +46,87 @@ pub struct Door {
     pub clock: Clock,
 }
 
-/// How many connections are served, and the sign that one ended.
-#[derive(Default)]
-struct Places {
-    taken: Mutex<usize>,
+/// The threads of one socket. One of them accepts at a time, and answers what it accepted itself while another one
+/// accepts: a question waits for a processor once, not a second time for a thread that is only being made.
+struct Crew {
+    door: Door,
+    listener: UnixListener,
+    /// Whose turn it is to accept, and whether the last accept failed.
+    turn: Mutex<bool>,
+    /// A connection ended, and with it a descriptor is free.
     freed: Condvar,
-}
-
-impl Places {
-    fn take(&self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken >= MAX_CONNECTIONS {
-            taken = self.freed.wait(taken).unwrap_or_else(PoisonError::into_inner);
-        }
-        *taken += 1;
-    }
-
-    fn give_back(&self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        *taken = taken.saturating_sub(1);
-        drop(taken);
-        self.freed.notify_one();
-    }
-
-    /// Waits until a connection ends, but not for long.
-    fn breathe(&self) {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let _waited = self.freed.wait_timeout(taken, ACCEPT_PAUSE);
-    }
-}
-
-/// A connection's place; given back when its thread ends, panics or never starts.
-struct Place(Arc<Places>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.give_back();
-    }
+    /// How many threads wait for their turn or accept.
+    idle: AtomicUsize,
+    /// How many threads there are.
+    threads: AtomicUsize,
 }
 
 /// Accepts for ever.
-pub fn serve(listener: &UnixListener, door: &Arc<Door>) -> ! {
-    let places = Arc::new(Places::default());
-    let mut in_trouble = false;
+pub fn serve(listener: UnixListener, door: Door) -> ! {
+    let (idle, threads) = (AtomicUsize::new(0), AtomicUsize::new(1));
+    let crew =
+        Arc::new(Crew { door, listener, turn: Mutex::new(false), freed: Condvar::new(), idle, threads });
     loop {
-        places.take();
-        let place = Place(Arc::clone(&places));
-        match listener.accept() {
-            Ok((stream, _)) => {
-                in_trouble = false;
-                let door = Arc::clone(door);
-                let thread = thread::Builder::new().name(door.name.to_owned()).stack_size(STACK_BYTES);
-                let _ = thread.spawn(move || {
-                    let _place = place;
-                    if let Err(error) = converse(&stream, &door) {
-                        (door.complain)(format!("{}: a question that did not end well: {error}", door.name));
-                    }
-                });
-            }
-            Err(error) => {
-                if !in_trouble {
-                    (door.complain)(format!("{}: cannot accept, trying again: {error}", door.name));
+        crew.idle.fetch_add(1, Ordering::SeqCst);
+        crew.serve_one();
+    }
+}
+
+impl Crew {
+    /// An idle thread takes its turn, accepts a connection, sees to a successor and answers.
+    fn serve_one(self: &Arc<Self>) {
+        let stream = self.accept();
+        if self.idle.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.hire();
+        }
+        // Whatever an answer does, its thread goes on.
+        let done = catch_unwind(AssertUnwindSafe(|| converse(&stream, &self.door)));
+        if let Ok(Err(error)) = done {
+            (self.door.complain)(format!("{}: a question that did not end well: {error}", self.door.name));
+        }
+        drop(stream);
+        self.freed.notify_one();
+    }
+
+    /// The next connection; others wait meanwhile. What keeps one from being accepted is waited out.
+    fn accept(&self) -> UnixStream {
+        let mut in_trouble = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    *in_trouble = false;
+                    return stream;
                 }
-                in_trouble = true;
-                places.breathe();
+                Err(error) => {
+                    if !*in_trouble {
+                        let name = self.door.name;
+                        (self.door.complain)(format!("{name}: cannot accept, trying again: {error}"));
+                    }
+                    *in_trouble = true;
+                    let waited = self.freed.wait_timeout(in_trouble, ACCEPT_PAUSE);
+                    in_trouble = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
             }
+        }
+    }
+
+    /// One thread more, if there may be one. Without it the others accept when they have answered.
+    fn hire(self: &Arc<Self>) {
+        if self.threads.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
+            self.threads.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+        let crew = Arc::clone(self);
+        let thread = thread::Builder::new().name(self.door.name.to_owned()).stack_size(STACK_BYTES);
+        let hired = thread.spawn(move || {
+            let stay = |idle| (idle < SPARE_THREADS).then_some(idle + 1);
+            while crew.idle.fetch_update(Ordering::SeqCst, Ordering::SeqCst, stay).is_ok() {
+                crew.serve_one();
+            }
+            crew.threads.fetch_sub(1, Ordering::SeqCst);
+        });
+        if hired.is_err() {
+            self.threads.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
