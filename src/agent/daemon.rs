@@ -171,9 +171,9 @@ async fn start(
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
     let hook = listeners.remove("hook").ok_or(ListenerError::None)?;
     let times = status::DoorTimes::default();
-    serve_hook(hook, hook_uid, Arc::clone(&gate), Arc::clone(&times.hook))?;
     let account = listeners.remove("account").ok_or(ListenerError::None)?;
-    tokio::spawn(serve(Door::Account, adopt(account)?, 0, Arc::clone(&gate), Arc::clone(&times.account)));
+    serve_apart(Door::Hook, hook, hook_uid, Arc::clone(&gate), Arc::clone(&times.hook))?;
+    serve_apart(Door::Account, account, 0, Arc::clone(&gate), Arc::clone(&times.account))?;
     let doors = broker::Doors { grpc: listeners.remove("broker"), http: listeners.remove("imds") };
     let heard = Arc::clone(&gate);
     let withdrawn = move |oid| heard.withdraw(oid, Reason::SignInWithdrawn);
@@ -196,9 +196,11 @@ async fn start(
     Ok(())
 }
 
-/// The hook has a thread and a runtime of its own: it answers within milliseconds also while a decision
-/// waits for a slow disk.
-fn serve_hook(
+/// hook.sock and account.sock have a thread and a runtime of their own each. The hook is answered within
+/// milliseconds also while a decision waits for a slow disk, and PAM while everything else that the daemon does
+/// wants to go on: a question that changes threads waits at each change for a processor.
+fn serve_apart(
+    door: Door,
     listener: std::os::unix::net::UnixListener,
     uid: u32,
     gate: Arc<Gate>,
@@ -207,19 +209,19 @@ fn serve_hook(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|cause| DaemonError::Os("start the hook's runtime", cause))?;
+        .map_err(|cause| DaemonError::Os("start a socket's runtime", cause))?;
     let adopted = {
         let _inside = runtime.enter();
         adopt(listener)?
     };
     std::thread::Builder::new()
-        .name("hook".into())
+        .name(door.name().into())
         .spawn(move || {
-            runtime.block_on(serve(Door::Hook, adopted, uid, gate, times));
-            error!("hook.sock is no longer served; restarting");
+            runtime.block_on(serve(door, adopted, uid, gate, times));
+            error!("{}.sock is no longer served; restarting", door.name());
             std::process::exit(1);
         })
-        .map_err(|cause| DaemonError::Os("start the hook's thread", cause))?;
+        .map_err(|cause| DaemonError::Os("start a socket's thread", cause))?;
     Ok(())
 }
 

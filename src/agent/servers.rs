@@ -46,6 +46,17 @@ pub enum Door {
     Account,
 }
 
+impl Door {
+    /// What the socket is called, without its ending.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hook => "hook",
+            Self::Account => "account",
+        }
+    }
+}
+
 /// Serves a socket until the task is dropped. How long each answer took goes to `times`.
 pub async fn serve(door: Door, listener: UnixListener, uid: u32, gate: Arc<Gate>, times: Arc<Served>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
