@@ -254,9 +254,8 @@ fn past_bug_row_69_a_hundred_connections_with_six_keys_each() {
 /// Logins at once, and what the daemon's own part of each may take: 99 of 100, from the whole question to the reply.
 const AT_ONCE: usize = 60;
 const SERVICE_P99: Duration = Duration::from_millis(5);
-/// PAM's answer goes through several threads and sessiond, and each waits for a processor that sixty key exchanges
-/// want: on two of them 5 to 15 ms were seen, of which the answer itself takes one.
-const ACCOUNT_P99: Duration = Duration::from_millis(50);
+/// How often, so that 99 of 100 is not the slowest.
+const CROWDS: usize = 4;
 
 /// The p99 that the daemon says of its own part of its answers on a socket: from the whole question to the reply.
 /// Before that it waits for a caller who has no processor.
@@ -285,19 +284,28 @@ fn sixty_logins_at_once_are_all_right() {
     for (person, name) in people.iter().zip(&names) {
         site.assert_in(person, name);
     }
-    // The best of three: this machine has other work to do. Every login of each must be right.
-    let mut best = None;
-    for _ in 0..3 {
-        let took = crowd(&site, &people, &names);
-        let better = best.is_none_or(|best: (Duration, Duration)| took.0.max(took.1) < best.0.max(best.1));
-        best = if better { Some(took) } else { best };
-        if took.0 <= SERVICE_P99 && took.1 <= ACCOUNT_P99 {
+    // PAM's answer goes to sessiond and back, and each way waits for a processor that sixty key exchanges want. The
+    // threads on that way come first, and no other of ours.
+    let units = "for unit in nightlatchd nightlatch-sessiond; do ps -L -o cls=,comm= -p $(systemctl show -P MainPID $unit); done";
+    let threads = site.node.shell(units).unwrap();
+    for (class, name) in threads.lines().filter_map(|line| line.trim().split_once(' ')) {
+        let first = ["account", "session.sock", "control.sock"].contains(&name.trim());
+        assert_eq!(class == "RR", first, "{threads}");
+    }
+    // Every login of each crowd must be right. The times are of all answers together, and once more when this
+    // machine had other work to do.
+    let mut took = (Duration::MAX, Duration::MAX);
+    for _ in 0..2 {
+        for _ in 0..CROWDS {
+            took = crowd(&site, &people, &names);
+        }
+        if took.0.max(took.1) <= SERVICE_P99 {
             break;
         }
     }
-    let (hook, account) = best.unwrap();
+    let (hook, account) = took;
     assert!(hook <= SERVICE_P99, "hook {hook:?}");
-    assert!(account <= ACCOUNT_P99, "account {account:?}");
+    assert!(account <= SERVICE_P99, "account {account:?}");
 }
 
 /// Sixty logins, all of them right; p99 of the hook's answers and of PAM's.
@@ -324,6 +332,8 @@ fn crowd(site: &Site, people: &[Person], names: &[String]) -> (Duration, Duratio
     (hook, account)
 }
 
+/// Frames in a second.
+const FRAME_RATE: f64 = 1_000.0;
 /// What a login may take under a thousand frames a second and as many garbage connections as one core gives.
 const STORMY_LOGIN: Duration = Duration::from_secs(2);
 
@@ -358,7 +368,8 @@ fn a_thousand_frames_a_second_and_garbage_connections_leave_a_login_its_time() {
                 garbage.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let senders: Vec<_> = (0..5)
+        // Each sends two hundred a second where it gets the processor for it.
+        let senders: Vec<_> = (0..7)
             .map(|_| {
                 let words = ["runuser", "-u", "nightlatch-hook", "--", "python3", "-c", FRAMES, "20"];
                 let mut sender =
@@ -375,14 +386,14 @@ fn a_thousand_frames_a_second_and_garbage_connections_leave_a_login_its_time() {
         senders.into_iter().map(|sender| text(&sender.wait_with_output().unwrap())).collect::<String>()
     });
     let sent: u32 = frames.lines().filter_map(|line| line.split(' ').next()?.parse::<u32>().ok()).sum();
-    let rate = f64::from(sent) / start.elapsed().as_secs_f64();
+    let rate = f64::from(sent) / STORM.as_secs_f64();
     let took: Vec<Duration> = times.iter().map(|(_, took)| *took).collect();
     println!(
         "{rate:.0} frames a second, {garbage:?} garbage connections, {} logins, median {:?}",
         took.len(),
         median(&took)
     );
-    assert!(rate > 800.0, "{rate:.0} frames a second: {frames}");
+    assert!(rate >= FRAME_RATE, "{rate:.0} frames a second: {frames}");
     assert!(garbage.load(Ordering::Relaxed) > 20, "{garbage:?}");
     assert!(times.iter().all(|(is_in, _)| *is_in), "{times:?}");
     assert!(median(&took) < STORMY_LOGIN, "{took:?}");
