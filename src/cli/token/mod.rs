@@ -2,6 +2,7 @@
 //!
 //! A token is printed only by `get` and `watch`, whose purpose it is. Nothing here decides.
 
+mod check;
 mod client;
 mod from_az;
 mod get;
@@ -42,6 +43,12 @@ pub(super) enum TokenCommand {
     Header {
         #[command(flatten)]
         whom: header::For,
+    },
+    /// Say whether the token on standard input is what it should be, and what it says. Exit status 0 or 1; the reason
+    /// has a stable word. Asks nobody: the key set comes from a file.
+    Check {
+        #[command(flatten)]
+        check: check::Demands,
     },
     /// Say whether you would get a token and which rule decides it; ask nobody outside.
     Explain {
@@ -162,6 +169,7 @@ pub(super) fn run(command: &TokenCommand, format: Option<Format>) -> u8 {
         TokenCommand::Watch { wish } => watch::run(wish),
         TokenCommand::List => show::list(format),
         TokenCommand::Header { whom } => header::run(whom, format),
+        TokenCommand::Check { check } => check::run(check, format),
         TokenCommand::Explain { wish } => show::explain(wish, format),
     }
 }
