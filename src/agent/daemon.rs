@@ -22,7 +22,7 @@ use super::roles;
 use super::servers::{Door, Served, serve};
 use super::sessions_admin::SessionsDesk;
 use super::settings::{Settings, SettingsError};
-use super::{azure_facts, broker, ca_keys, high_water, status};
+use super::{azure_facts, broker, ca_keys, high_water, status, token_keys};
 use crate::accounts::{AccountError, Accounts, GraceLedger, Withdrawn};
 use crate::clock::Clock;
 use crate::config::{ConfigError, Mode, load};
@@ -130,8 +130,12 @@ async fn start(
     let settings = Settings::resolve(loaded.config, &machine)?;
     let hook_uid = uid_of(HOOK_USER)?;
     let kept_keys = paths.state.join("ca-keys.json");
-    let mut facts =
-        LocalFacts { trust: restore_keys(&kept_keys, settings.ca_grace, &clock), ..LocalFacts::default() };
+    let token_keys = token_keys::restore(&paths.state, &clock);
+    let mut facts = LocalFacts {
+        token_keys,
+        trust: restore_keys(&kept_keys, settings.ca_grace, &clock),
+        ..LocalFacts::default()
+    };
     let mut files = LocalFiles::new(&settings);
     files.changes().into_iter().for_each(|change| change.apply(&mut facts, clock.now()));
     let accounts = Accounts::open(
@@ -169,6 +173,7 @@ async fn start(
     tokio::spawn(high_water::keep(time, paths.state.clone()));
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
+    tokio::spawn(token_keys::keep_fresh(settings.clone(), Arc::clone(&gate), paths.state.clone()));
     let hook = listeners.remove("hook").ok_or(ListenerError::None)?;
     let times = status::DoorTimes::default();
     let account = listeners.remove("account").ok_or(ListenerError::None)?;

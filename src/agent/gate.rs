@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use nightlatch_jwt::KeySet;
 use nightlatch_model::{LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{
     BootId, Effect, Facts, Grace, GraceRule, LoginRequest, Moment, RoleAnswer, Rules, Ruling, Scope, Service,
@@ -16,6 +17,7 @@ use nightlatch_policy::{
 };
 use nightlatch_wire::session::Pending;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::accounts::{Accounts, GraceLedger, Withdrawn};
@@ -101,6 +103,8 @@ pub struct LocalFacts {
     pub local: LocalNames,
     /// The administrator's table of people.
     pub map: IdentityMap,
+    /// The keys that Entra signs tokens with.
+    pub token_keys: KeySet,
 }
 
 /// How the gate is set up.
@@ -195,6 +199,8 @@ pub struct Gate {
     pub(super) observations: Observations,
     pub(super) background: Option<Handle>,
     pub(super) wake: super::rejudge::Wake,
+    /// Somebody showed a token whose key is not known.
+    pub(super) unknown_key: Notify,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -233,6 +239,7 @@ impl Gate {
             observations,
             background: None,
             wake: super::rejudge::Wake::default(),
+            unknown_key: Notify::new(),
         }
     }
 
@@ -283,6 +290,7 @@ impl Gate {
             local: &facts.local,
             map: &facts.map,
             verified: &self.verified,
+            token_keys: &facts.token_keys,
         };
         admit(offered, &self.settings.admit, known, now)
     }

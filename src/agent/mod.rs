@@ -18,6 +18,7 @@ mod listing;
 mod live;
 mod observed;
 mod offer;
+mod openpubkey;
 mod refresh;
 mod rejudge;
 mod roles;
@@ -25,6 +26,7 @@ mod servers;
 mod sessions_admin;
 mod settings;
 mod status;
+mod token_keys;
 
 pub use case::Decided;
 pub use daemon::{DaemonError, Paths, run};

@@ -67,6 +67,9 @@ impl Gate {
     /// What follows an answer to the hook: the record, and for an admitted person the question about
     /// roles in the background, so that its answer is there when PAM wants it.
     pub fn after_offer(self: &Arc<Self>, offer: &Offer, after: AfterOffer) {
+        if matches!(after.admission.result, Err(Reason::TokenKeyUnknown | Reason::TokenKeysUnknown)) {
+            self.unknown_key.notify_one();
+        }
         if let (Ok(admitted), true) = (&after.admission.result, after.warm) {
             self.warm(admitted);
         }

@@ -11,10 +11,11 @@ use nightlatch_wire::session::MAX_END_GRACE_S;
 use thiserror::Error;
 
 use super::gate::{GateSettings, MAX_UPSTREAM_WAIT};
+use super::openpubkey;
 use crate::accounts::UidOverrides;
 use crate::config::{self, CaSource, Cloud, Config, ExpiryTime, Kind, Mode, RoleBackEnd, RoleScope, Span};
 use crate::entra::clouds::{self, Endpoints};
-use crate::login::{AdmitRules, Extensions};
+use crate::login::{AdmitRules, Extensions, ProofRules};
 
 /// The longest life of a certificate when nothing is configured.
 const DEFAULT_MAX_LIFETIME: Span = Span(4 * 3_600);
@@ -65,6 +66,12 @@ pub enum SettingsError {
         /// What was given.
         value: Span,
     },
+    /// A client id that is none.
+    #[error("`openpubkey.client_ids`: `{0}` is not the id of an application")]
+    BadClient(String),
+    /// Not a way to say how long a sign-in is good for.
+    #[error("`openpubkey.expiration`: `{0}` is neither a length of time nor `oidc` nor `oidc-refreshed`")]
+    BadExpiration(String),
     /// A domain that no login name can have.
     #[error("`login.domains`: `{0}` is not a lower-case DNS domain")]
     BadDomain(String),
@@ -138,6 +145,8 @@ pub struct Settings {
     pub end_grace_s: u16,
     /// How long an old yes may stand in.
     pub grace: GraceRule,
+    /// Which sign-ins a certificate may prove by itself.
+    pub openpubkey: Option<ProofRules>,
     config: Config,
 }
 
@@ -202,6 +211,7 @@ impl Settings {
             rejudge,
             end_grace_s: u16::try_from(end_grace.as_secs()).unwrap_or(0),
             grace: GraceRule::new(user, admin),
+            openpubkey: openpubkey::rules(&config, tenant, hosts_of(cloud))?,
             config,
         })
     }
@@ -209,12 +219,7 @@ impl Settings {
     /// The hosts of this cloud.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
-        match self.cloud {
-            Cloud::Auto | Cloud::AzureCloud => clouds::Cloud::Public,
-            Cloud::AzureUSGovernment => clouds::Cloud::UsGovernment,
-            Cloud::AzureChinaCloud => clouds::Cloud::China,
-        }
-        .endpoints()
+        hosts_of(self.cloud)
     }
 
     /// What is configured for the token broker.
@@ -245,6 +250,7 @@ impl Settings {
                     oid: identity.oid_extension.clone().unwrap_or(defaults.oid),
                     tid: identity.tid_extension.clone().unwrap_or(defaults.tid),
                 },
+                openpubkey: self.openpubkey.clone(),
                 options: LineOptions {
                     port_forwarding: self.config.login.port_forwarding.unwrap_or(false),
                     ..LineOptions::default()
@@ -268,7 +274,16 @@ impl Settings {
     }
 }
 
-fn span(
+fn hosts_of(cloud: Cloud) -> Endpoints {
+    match cloud {
+        Cloud::Auto | Cloud::AzureCloud => clouds::Cloud::Public,
+        Cloud::AzureUSGovernment => clouds::Cloud::UsGovernment,
+        Cloud::AzureChinaCloud => clouds::Cloud::China,
+    }
+    .endpoints()
+}
+
+pub(super) fn span(
     key: &'static str,
     given: Option<Span>,
     default: Span,

@@ -113,6 +113,8 @@ pub struct Config {
     pub trust: Trust,
     /// Who the holder of a certificate is.
     pub identity: Identity,
+    /// Sign-ins that a certificate proves by itself.
+    pub openpubkey: OpenPubkey,
     /// Who may log in.
     pub login: Login,
     /// How Azure is reached.
@@ -157,6 +159,17 @@ pub struct Trust {
     /// What is no longer believed: lines `ca SHA256:…`, `serial N`, `key-id TEXT`, `key SHA256:…`.
     /// Default `/etc/nightlatch/revoked`.
     pub revoked_file: Option<PathBuf>,
+}
+
+/// `[openpubkey]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OpenPubkey {
+    /// The applications whose ID tokens are taken as proof, by client id. Default: none, and no such certificate.
+    pub client_ids: Option<Vec<String>>,
+    /// How long a sign-in is good for: a length of time since the ID token was issued, `oidc` for as long as that token,
+    /// or `oidc-refreshed` for as long as the newest one that the client put in. Default `12h`, at most a week.
+    pub expiration: Option<String>,
 }
 
 /// `[identity]`

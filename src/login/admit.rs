@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use nightlatch_jwt::KeySet;
 use nightlatch_model::{Civil, LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{Outcome, Step};
 use nightlatch_sshcert::{CertError, CertKind, Certificate, KeyType};
@@ -12,6 +13,7 @@ use nightlatch_wire::line::{AdmitLine, Expiry, LineOptions};
 
 use super::identity::{Extensions, IdentityMap};
 use super::local::LocalNames;
+use super::openpubkey::{self, ProofRules};
 use super::trust::{Authority, KeySource, Revocations, TrustStore};
 use super::verified::Verified;
 
@@ -26,6 +28,8 @@ pub struct AdmitRules {
     pub max_lifetime: i64,
     /// Which extensions carry the ids.
     pub extensions: Extensions,
+    /// Which proofs in self-signed certificates are taken; none where OpenPubkey is off.
+    pub openpubkey: Option<ProofRules>,
     /// What a session may do beside a terminal.
     pub options: LineOptions,
     /// Turns a time into the node's own, for an sshd before 9.1, which reads no UTC; none prints UTC.
@@ -45,6 +49,8 @@ pub struct Known<'a> {
     pub map: &'a IdentityMap,
     /// Signatures that were computed before.
     pub verified: &'a Verified,
+    /// The keys that Entra signs tokens with.
+    pub token_keys: &'a KeySet,
 }
 
 /// A certificate that may be offered.
@@ -97,11 +103,12 @@ const RULES: [&str; 14] = [
     "line",
 ];
 
-struct Trail(Vec<Step>);
+/// The marks of the rules that were looked at.
+pub(super) struct Trail(Vec<Step>);
 
 impl Trail {
     /// Leaves the next rule's mark; an error ends the walk.
-    fn mark<T>(&mut self, input: String, result: Result<T, Reason>) -> Result<T, Reason> {
+    pub(super) fn mark<T>(&mut self, input: String, result: Result<T, Reason>) -> Result<T, Reason> {
         let rule = RULES.get(self.0.len()).copied().unwrap_or("line");
         let outcome = result.as_ref().err().map_or(Outcome::Pass, |reason| Outcome::Fail(*reason));
         self.0.push(Step { rule, input, outcome });
@@ -146,6 +153,9 @@ fn walk(
 ) -> Result<Admitted, Reason> {
     let name = check_name(trail, offered.user, rules, known.local)?;
     let certificate = check_form(trail, offered)?;
+    if openpubkey::is_one(&certificate) {
+        return openpubkey::walk(trail, &certificate, name, rules, known, now);
+    }
     let source = check_authority(trail, &certificate, known, now)?;
     check_times(trail, &certificate, rules, now)?;
     let odd = certificate.unknown_critical_options(&[]).next().map(clean);
@@ -159,16 +169,10 @@ fn walk(
     let (oid, identity_source) = person(&certificate, &name, rules, known.map);
     let begins = Timestamp(i64::try_from(certificate.valid_after()).unwrap_or(i64::MAX));
     let ends = Timestamp(i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX));
-    let ca = certificate.ca_key();
-    let expiry =
-        rules.local_time.map_or_else(|| Expiry::utc(ends.civil()), |local| Expiry::local(local(ends)));
-    let line = expiry.and_then(|ends| {
-        AdmitLine::new(rules.options, principal, ends, ca.key_type().name(), &ca.to_base64())
-    });
-    let line = trail.mark(clean(principal), line.map_err(|_| Reason::PrincipalAlphabet))?;
+    let line = line_for(trail, &certificate, principal, ends, rules)?;
     Ok(Admitted {
         name,
-        line: line.to_string(),
+        line,
         tid,
         oid,
         identity_source,
@@ -177,6 +181,24 @@ fn walk(
         serial: certificate.serial(),
         key_id: clean(&certificate.key_id()),
     })
+}
+
+/// The one line for sshd: this principal, this end, the certificate's authority.
+pub(super) fn line_for(
+    trail: &mut Trail,
+    certificate: &Certificate,
+    principal: &str,
+    ends: Timestamp,
+    rules: &AdmitRules,
+) -> Result<String, Reason> {
+    let ca = certificate.ca_key();
+    let expiry =
+        rules.local_time.map_or_else(|| Expiry::utc(ends.civil()), |local| Expiry::local(local(ends)));
+    let line = expiry.and_then(|ends| {
+        AdmitLine::new(rules.options, principal, ends, ca.key_type().name(), &ca.to_base64())
+    });
+    let line = trail.mark(clean(principal), line.map_err(|_| Reason::PrincipalAlphabet))?;
+    Ok(line.to_string())
 }
 
 fn check_name(

@@ -1,5 +1,6 @@
 //! Each hostile certificate here differs from the good one in exactly one respect.
 
+use nightlatch_jwt::KeySet;
 use nightlatch_model::{LoginName, Reason, Timestamp};
 use nightlatch_policy::Outcome;
 use nightlatch_sshcert::PublicKey;
@@ -25,6 +26,7 @@ struct Rig {
     local: LocalNames,
     map: IdentityMap,
     verified: Verified,
+    token_keys: KeySet,
 }
 
 fn rig(source: KeySource) -> Rig {
@@ -39,6 +41,7 @@ fn rig(source: KeySource) -> Rig {
             domains: vec![],
             max_lifetime: 4 * 3_600,
             extensions: Extensions::default(),
+            openpubkey: None,
             options: Default::default(),
             local_time: None,
         },
@@ -47,6 +50,7 @@ fn rig(source: KeySource) -> Rig {
         local: LocalNames::from_passwd("root:x:0:0::/:/bin/sh\nazureuser:x:1000:1000::/:/bin/sh\n"),
         map: IdentityMap::default(),
         verified: Verified::default(),
+        token_keys: KeySet::default(),
     }
 }
 
@@ -74,6 +78,7 @@ impl Rig {
             local: &self.local,
             map: &self.map,
             verified: &self.verified,
+            token_keys: &self.token_keys,
         };
         admit(Offered { user, key_type, key: key.trim(), key_len: key.trim().len() }, &self.rules, known, now)
     }
@@ -250,6 +255,7 @@ fn a_certificate_that_was_too_large_to_pass_on_has_its_reason() {
         local: &rig.local,
         map: &rig.map,
         verified: &rig.verified,
+        token_keys: &rig.token_keys,
     };
     let offered = Offered {
         user: "alice@contoso.com",

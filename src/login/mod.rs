@@ -10,6 +10,9 @@ mod identity;
 mod limits;
 mod local;
 mod monitors;
+mod openpubkey;
+#[cfg(test)]
+mod openpubkey_tests;
 mod trust;
 mod verified;
 
@@ -18,6 +21,7 @@ pub use identity::{Extensions, IdentityMap, MAX_MAP_BYTES};
 pub use limits::Limiter;
 pub use local::LocalNames;
 pub use monitors::{Call, LastCall, Monitors, TableFull};
+pub use openpubkey::ProofRules;
 pub use trust::{
     Authority, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore, TrustedKey,
     parse_ca_file,

@@ -89,6 +89,23 @@ reasons! {
         "log in with the name in the certificate: `ssh-keygen -L -f CERT` shows it";
     CertRevoked "cert_revoked" Denial "the certificate was revoked"
         "ask for a new certificate with `az ssh cert`";
+    // The proof in a certificate that its holder signed (OpenPubkey).
+    OpenpubkeyOff "openpubkey_off" Denial "this node takes no OpenPubkey certificates"
+        "log in with `az ssh cert`, or set `openpubkey.client_ids`";
+    AccessTokenInside "access_token_inside" Denial "the certificate carries an access token, which every machine that sees it could use"
+        "sign in again without sending the access token (opkssh: no `--send-access-token`)";
+    ProofMalformed "proof_malformed" Denial "the sign-in proof in the certificate is not what an OpenPubkey client writes for this key"
+        "sign in again with a current client; `nightlatch explain` names the step";
+    IdTokenRefused "id_token_refused" Denial "the ID token in the certificate is not one that this node accepts"
+        "sign in with the application and tenant of this node; `nightlatch explain` says what differs";
+    IdTokenNoOid "id_token_no_oid" Denial "the ID token in the certificate does not say which Entra object you are"
+        "add the scope `profile` to the client's configuration and sign in again";
+    TokenKeyUnknown "token_key_unknown" Unknown "the ID token is signed with a key that this node does not know yet"
+        "try again in a minute; the key set is being fetched";
+    TokenKeysUnknown "token_keys_unknown" Unknown "this node has no keys yet to check ID tokens with"
+        "check that the node reaches the sign-in host (login.microsoftonline.com)";
+    SignInOver "sign_in_over" Denial "the sign-in behind the certificate is too long ago"
+        "sign in again with the client (`opkssh login`)";
     // The name and the person.
     NameNotAllowed "name_not_allowed" Denial "the login name is not one that this node accepts"
         "use the lower-case user name, as in `alice@contoso.com`";

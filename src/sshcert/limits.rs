@@ -32,7 +32,7 @@ pub const MAX_OPTIONS: usize = 64;
 pub const MAX_OPTION_NAME_BYTES: usize = 128;
 
 /// The largest value of one critical option or extension, in bytes.
-pub const MAX_OPTION_BYTES: usize = 8 * 1024;
+pub const MAX_OPTION_BYTES: usize = 32 * 1024;
 
 /// The largest signature field, in bytes: RSA of [`MAX_RSA_BITS`] takes 1,044.
 pub const MAX_SIGNATURE_BYTES: usize = 2048;

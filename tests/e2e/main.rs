@@ -30,6 +30,7 @@ mod logins;
 mod matrix;
 mod node_state;
 mod observe;
+mod openpubkey;
 mod past_bugs;
 mod people;
 mod review;

@@ -1,0 +1,80 @@
+//! Which sign-ins a certificate may prove by itself, from the configuration.
+
+use nightlatch_jwt::{Algorithm, Evidence, Expected, Expiration, Issuer, Kind, Version};
+use nightlatch_model::{Guid, TenantId};
+
+use super::settings::{Settings, SettingsError, span};
+use crate::config::{Config, Span};
+use crate::entra::clouds::Endpoints;
+use crate::login::ProofRules;
+
+/// How long a sign-in is good for when nothing is configured.
+pub(super) const DEFAULT_EXPIRATION: &str = "12h";
+/// The shortest and the longest that can be configured, in seconds.
+const EXPIRATION_S: (i64, i64) = (300, 7 * 86_400);
+/// How far the clocks of Entra and of the node may differ, in seconds.
+const LEEWAY_S: i64 = 60;
+
+/// The rules; `None` where no application is named.
+pub(super) fn rules(
+    config: &Config,
+    tenant: TenantId,
+    hosts: Endpoints,
+) -> Result<Option<ProofRules>, SettingsError> {
+    let expiration = expiration(config.openpubkey.expiration.as_deref().unwrap_or(DEFAULT_EXPIRATION))?;
+    let clients = config.openpubkey.client_ids.clone().unwrap_or_default();
+    if clients.is_empty() {
+        return Ok(None);
+    }
+    if let Some(odd) = clients.iter().find(|client| client.parse::<Guid>().is_err()) {
+        return Err(SettingsError::BadClient(odd.clone()));
+    }
+    let issuer = Issuer { text: format!("{}/{tenant}/v2.0", hosts.login), version: Version::V2 };
+    let expected = Expected {
+        tenant,
+        issuers: vec![issuer],
+        audiences: clients,
+        algorithms: vec![Algorithm::Rs256],
+        kind: Kind::Id,
+        clients: Vec::new(),
+        person: None,
+        nonce: None,
+        guests: config.login.guests.unwrap_or(true),
+        evidence: Evidence::default(),
+        leeway_s: LEEWAY_S,
+    };
+    Ok(Some(ProofRules { expected, expiration }))
+}
+
+fn expiration(text: &str) -> Result<Expiration, SettingsError> {
+    match text {
+        "oidc" => return Ok(Expiration::IdToken),
+        "oidc-refreshed" => return Ok(Expiration::Refreshed),
+        _ => {}
+    }
+    let given = Span::parse(text).ok_or_else(|| SettingsError::BadExpiration(text.to_owned()))?;
+    let (least, most) = EXPIRATION_S;
+    let age = span("openpubkey.expiration", Some(given), given, least, most)?;
+    Ok(Expiration::AfterIssue(u32::try_from(age.as_secs()).unwrap_or(u32::MAX)))
+}
+
+/// The applications, for the list of settings.
+pub(super) fn clients(settings: &Settings) -> Vec<String> {
+    settings.openpubkey.as_ref().map_or_else(Vec::new, |rules| rules.expected.audiences.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_expiration_is_a_span_or_one_of_two_words() {
+        assert_eq!(expiration(DEFAULT_EXPIRATION), Ok(Expiration::AfterIssue(43_200)));
+        assert_eq!(expiration("1week"), Ok(Expiration::AfterIssue(604_800)));
+        assert_eq!(expiration("oidc"), Ok(Expiration::IdToken));
+        assert_eq!(expiration("oidc-refreshed"), Ok(Expiration::Refreshed));
+        for wrong in ["never", "", "8d", "1s", "oidc_refreshed"] {
+            assert!(expiration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A certificate that its holder signed, with a proof in it that Entra signed the holder in (OpenPubkey).
+//!
+//! Of the certificate itself nothing is believed but that its key is the one the ID token was issued for. Whether that
+//! key's holder is at the other end is sshd's to find out, with the line that is printed here. No network: the issuer's
+//! keys are those that were fetched before.
+
+use nightlatch_jwt::{Expected, Expiration, KeySet, PkRefusal, Proof, Refusal, verify_proof};
+use nightlatch_model::{LoginName, Reason, TenantId, Timestamp};
+use nightlatch_sshcert::{CertError, Certificate};
+
+use super::admit::{AdmitRules, Admitted, Known, Trail, clean, line_for, reason_of};
+
+/// Where the proof stands (opkssh, `sshcert/sshcert.go`).
+const PROOF: &str = "openpubkey-pkt";
+/// Where a client that was told to puts an access token.
+const ACCESS_TOKEN: &str = "openpubkey-act";
+/// The one principal of a certificate for whatever name the ID token allows.
+const WILDCARD: &str = "opkssh-wildcard";
+
+/// Which proofs are taken.
+#[derive(Debug, Clone)]
+pub struct ProofRules {
+    /// What the ID token must be.
+    pub expected: Expected,
+    /// How long a sign-in is good for.
+    pub expiration: Expiration,
+}
+
+/// Whether this certificate wants to be judged by a proof.
+pub(super) fn is_one(certificate: &Certificate) -> bool {
+    certificate.is_self_signed() && certificate.has_extension(PROOF)
+}
+
+/// The rules behind "certificate kind" for a certificate with a proof.
+pub(super) fn walk(
+    trail: &mut Trail,
+    certificate: &Certificate,
+    name: LoginName,
+    rules: &AdmitRules,
+    known: Known<'_>,
+    now: Timestamp,
+) -> Result<Admitted, Reason> {
+    let (proof, authority) = match prove(certificate, rules.openpubkey.as_ref(), known.token_keys, now) {
+        Ok(proof) => {
+            let said = format!("OpenPubkey: {} for {}", proof.claims.issuer, proof.claims.audience);
+            (Some(proof), (said, Ok(())))
+        }
+        Err((why, reason)) => (None, (format!("OpenPubkey: {why}"), Err(reason))),
+    };
+    trail.mark(clean(&authority.0), authority.1)?;
+    let proof = proof.ok_or(Reason::Internal)?;
+    let ours = certificate.verify_signature(certificate.ca_key()).map_err(reason_of);
+    let bound = proof.ssh_key == certificate.subject_key().blob();
+    let bound = if bound { Ok(()) } else { Err(Reason::ProofMalformed) };
+    let input = format!("self-signed; the ID token's key is this one: {}", bound.is_ok());
+    trail.mark(input, ours.and(bound))?;
+    times(trail, certificate, &proof, now)?;
+    let odd = certificate.unknown_critical_options(&[]).next().map(clean);
+    let result = odd.as_ref().map_or(Ok(()), |_| Err(Reason::CriticalOption));
+    trail.mark(odd.unwrap_or_else(|| "none".into()), result)?;
+    let principal = principal(trail, certificate, &proof, &name)?;
+    let revoked = known.revoked.covers(certificate);
+    let token = proof.claims.token_id.clone().unwrap_or_default();
+    trail.mark(
+        format!("key {}, token {}", certificate.subject_key().fingerprint(), clean(&token)),
+        if revoked { Err(Reason::CertRevoked) } else { Ok(()) },
+    )?;
+    let tid = tenant(trail, &proof, rules)?;
+    let line = line_for(trail, certificate, principal, proof.ends, rules)?;
+    Ok(Admitted {
+        name,
+        line,
+        tid,
+        oid: Some(proof.claims.oid),
+        identity_source: "ID token",
+        begins: proof.claims.issued_at,
+        ends: proof.ends,
+        serial: certificate.serial(),
+        key_id: clean(&format!("openpubkey {token}")),
+    })
+}
+
+/// The proof, or what is wrong with it and the reason that stands for it.
+fn prove(
+    certificate: &Certificate,
+    rules: Option<&ProofRules>,
+    keys: &KeySet,
+    now: Timestamp,
+) -> Result<Proof, (String, Reason)> {
+    let Some(rules) = rules else {
+        return Err(("openpubkey.client_ids is not set".into(), Reason::OpenpubkeyOff));
+    };
+    if certificate.has_extension(ACCESS_TOKEN) {
+        return Err(("there is an access token in it".into(), Reason::AccessTokenInside));
+    }
+    if keys.is_empty() {
+        return Err(("no key of the issuer is known".into(), Reason::TokenKeysUnknown));
+    }
+    let text = certificate
+        .extension_text(PROOF)
+        .map_err(|cause: CertError| (cause.to_string(), reason_of(cause)))?;
+    let proven = verify_proof(text.unwrap_or_default(), &rules.expected, rules.expiration, keys, now);
+    proven.map_err(|refusal| (format!("{refusal} ({})", refusal.word()), reason_for(refusal)))
+}
+
+/// The reason of the closed list that stands for a refusal.
+fn reason_for(refusal: PkRefusal) -> Reason {
+    match refusal {
+        PkRefusal::Expired => Reason::SignInOver,
+        PkRefusal::Token(refusal) | PkRefusal::Refreshed(refusal) => match refusal {
+            Refusal::UnknownKey => Reason::TokenKeyUnknown,
+            Refusal::Missing("oid") => Reason::IdTokenNoOid,
+            Refusal::Tenant | Refusal::ConsumerTenant => Reason::TenantMismatch,
+            Refusal::NotYetValid | Refusal::IssuedInFuture => Reason::CertNotYetValid,
+            Refusal::Guest => Reason::NameNotAllowed,
+            _ => Reason::IdTokenRefused,
+        },
+        _ => Reason::ProofMalformed,
+    }
+}
+
+fn times(trail: &mut Trail, certificate: &Certificate, proof: &Proof, now: Timestamp) -> Result<(), Reason> {
+    let at = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let verdict = if now.0 < at(certificate.valid_after()) {
+        Err(Reason::CertNotYetValid)
+    } else if now.0 >= at(certificate.valid_before()) {
+        Err(Reason::CertExpired)
+    } else {
+        Ok(())
+    };
+    let issued = proof.claims.issued_at;
+    trail.mark(format!("signed in at {issued}, good until {}, now {now}", proof.ends), verdict)?;
+    // The end is ours, not the certificate's, which has none.
+    let refreshed = if proof.refreshed { ", refreshed" } else { "" };
+    trail.mark(format!("{} s{refreshed}", proof.ends.since(issued)), Ok(()))
+}
+
+/// The principal that the line must name. The certificate's own list is its holder's choice and grants nothing; who may
+/// have the name is what the ID token says, which Entra signed.
+fn principal<'a>(
+    trail: &mut Trail,
+    certificate: &'a Certificate,
+    proof: &Proof,
+    name: &LoginName,
+) -> Result<&'a str, Reason> {
+    let said = proof.claims.user_name.as_deref().unwrap_or_default();
+    let is_theirs = LoginName::fold(said).is_ok_and(|folded| folded == *name);
+    let verdict = match certificate.principals() {
+        [] => Err(Reason::NoPrincipal),
+        [_, _, ..] => Err(Reason::ManyPrincipals),
+        [_] if !is_theirs => Err(Reason::WrongPrincipal),
+        [one] if one == WILDCARD => Ok(one.as_str()),
+        [one] => match LoginName::fold(one) {
+            Ok(folded) if folded == *name => Ok(one.as_str()),
+            Ok(_) => Err(Reason::WrongPrincipal),
+            Err(_) => Err(Reason::PrincipalAlphabet),
+        },
+    };
+    let listed: Vec<String> = certificate.principals().iter().take(4).map(|text| clean(text)).collect();
+    trail.mark(format!("{} in the certificate, {} in the ID token", listed.join(" | "), clean(said)), verdict)
+}
+
+fn tenant(trail: &mut Trail, proof: &Proof, rules: &AdmitRules) -> Result<TenantId, Reason> {
+    let tid = proof.claims.tenant;
+    let verdict = if tid == rules.tenant { Ok(tid) } else { Err(Reason::TenantMismatch) };
+    trail.mark(tid.to_string(), verdict)
+}
