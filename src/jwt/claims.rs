@@ -60,7 +60,7 @@ pub struct Claims {
     pub device: Option<Guid>,
     /// `ipaddr`: where the person signed in from.
     pub address: Option<String>,
-    /// Whether a guest: by `acct`, else by an `idp` that is not the issuer.
+    /// Whether a guest: `acct` says so, or `idp` is not the tenant's own.
     pub guest: Option<bool>,
     /// `xms_cc`: what the client can do; `cp1` when it takes claims challenges.
     pub client_capabilities: Option<Vec<String>>,

@@ -27,9 +27,9 @@ pub struct Issuer {
 pub enum Kind {
     /// It opens something for a person: has `scp`.
     UserAccess,
-    /// It opens something for an application: has no `scp`.
+    /// It opens something for an application: has no `scp`, but `roles` or `idtyp` `app`.
     AppAccess,
-    /// It says who signed in: no `scp` and no application permissions.
+    /// It says who signed in: no `scp`, and nothing that only access tokens have.
     Id,
 }
 
@@ -42,7 +42,7 @@ pub struct Evidence {
     pub acrs: Vec<String>,
     /// Whether a device id must be there.
     pub device: bool,
-    /// Ways of signing in that `amr` must not name.
+    /// Ways of signing in that `amr` must not name; it must be there to tell.
     pub forbidden_amr: Vec<String>,
     /// The longest time since `auth_time`, in seconds.
     pub max_auth_age_s: Option<i64>,

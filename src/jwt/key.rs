@@ -48,6 +48,16 @@ impl Material {
         }
     }
 
+    /// Whether it can check signatures of this algorithm.
+    pub(crate) const fn fits(&self, algorithm: Algorithm) -> bool {
+        matches!(
+            (self, algorithm),
+            (Self::Rsa { .. }, Algorithm::Rs256 | Algorithm::Ps256)
+                | (Self::P256 { .. }, Algorithm::Es256)
+                | (Self::Ed25519 { .. }, Algorithm::EdDsa)
+        )
+    }
+
     /// The key as an SSH public key blob: P-256 (RFC 5656 §3.1) or Ed25519 (RFC 8709 §4); `None` for RSA.
     pub(crate) fn ssh_blob(&self) -> Option<Vec<u8>> {
         let mut blob = Vec::new();

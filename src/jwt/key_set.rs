@@ -11,10 +11,10 @@ use nightlatch_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::header::is_kid;
+use crate::header::{Algorithm, is_kid};
 use crate::json::{Json, Object, member, object};
 use crate::key::Material;
-use crate::limits::{KEY_GRACE_S, MAX_JWKS_BYTES, MAX_KEYS, MAX_STALE_S};
+use crate::limits::{KEY_GRACE_S, MAX_ISSUERS_OF_A_KEY, MAX_JWKS_BYTES, MAX_KEYS, MAX_STALE_S};
 
 /// Where a key of Entra's stands for the tenant in its `issuer`.
 const TEMPLATE: &str = "{tenantid}";
@@ -64,7 +64,7 @@ impl Key {
 /// The issuer's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySet {
-    keys: BTreeMap<String, Key>,
+    keys: BTreeMap<String, Vec<Key>>,
     newest: Option<Timestamp>,
 }
 
@@ -86,7 +86,14 @@ impl KeySet {
         let skipped = listed.len() - read.len();
         let mut added = 0;
         for (kid, key) in read {
-            added += usize::from(self.keys.insert(kid, key).is_none());
+            let named = self.keys.entry(kid).or_default();
+            // Of one issuer the newest document counts; more issuers than that share no key.
+            if let Some(known) = named.iter_mut().find(|known| known.issuer == key.issuer) {
+                *known = key;
+            } else if named.len() < MAX_ISSUERS_OF_A_KEY {
+                added += 1;
+                named.push(key);
+            }
         }
         self.newest = Some(self.newest.map_or(now, |newest| newest.max(now)));
         Ok(Merged { added, skipped, dropped: self.forget() })
@@ -94,26 +101,30 @@ impl KeySet {
 
     /// Forgets what was not named for too long, and the oldest where there are too many.
     fn forget(&mut self) -> usize {
-        let before = self.keys.len();
+        let before = self.len();
         let newest = self.newest.unwrap_or(Timestamp(i64::MIN));
-        self.keys.retain(|_, key| newest.since(key.seen) <= KEY_GRACE_S);
+        self.keys.retain(|_, named| {
+            named.retain(|key| newest.since(key.seen) <= KEY_GRACE_S);
+            !named.is_empty()
+        });
+        let age = |named: &[Key]| named.iter().map(|key| key.seen).max();
         while self.keys.len() > MAX_KEYS {
-            let oldest = self.keys.iter().min_by_key(|(_, key)| key.seen).map(|(kid, _)| kid.clone());
+            let oldest = self.keys.iter().min_by_key(|(_, named)| age(named)).map(|(kid, _)| kid.clone());
             oldest.and_then(|kid| self.keys.remove(&kid));
         }
-        before - self.keys.len()
+        before.saturating_sub(self.len())
     }
 
-    /// The key of this name, unless the newest document is too old to go by.
-    pub(crate) fn key(&self, kid: &str, now: Timestamp) -> Option<&Key> {
+    /// The keys of this name, one for each issuer that names it; none where the newest document is too old to go by.
+    pub(crate) fn named(&self, kid: &str, now: Timestamp) -> impl Iterator<Item = &Key> {
         let fresh = self.newest.is_some_and(|newest| now.since(newest) <= MAX_STALE_S);
-        self.keys.get(kid).filter(|_| fresh)
+        self.keys.get(kid).filter(|_| fresh).into_iter().flatten()
     }
 
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.values().map(Vec::len).sum()
     }
 
     /// Whether there is none.
@@ -146,8 +157,12 @@ impl KeySet {
             return Err(KeySetError::TooLarge);
         }
         let mut set: Self = serde_json::from_slice(saved).map_err(|_| KeySetError::Malformed)?;
-        set.keys.retain(|kid, key| is_kid(kid) && key.material.is_sound());
-        set.keys.values_mut().for_each(|key| key.seen = key.seen.min(now));
+        set.keys.retain(|kid, named| {
+            named.retain(|key| key.material.is_sound());
+            named.truncate(MAX_ISSUERS_OF_A_KEY);
+            is_kid(kid) && !named.is_empty()
+        });
+        set.keys.values_mut().flatten().for_each(|key| key.seen = key.seen.min(now));
         set.newest = set.newest.map(|newest| newest.min(now));
         set.forget();
         Ok(set)
@@ -161,8 +176,13 @@ fn read(jwk: &Json, seen: Timestamp) -> Option<(String, Key)> {
     let fits = |name: &str, wanted: &[&str]| {
         text(jwk, name).is_ok_and(|found| found.is_none_or(|found| wanted.contains(&found.as_str())))
     };
-    let for_signatures = fits("use", &["sig"]) && fits("alg", &["RS256", "PS256", "ES256", "EdDSA"]);
-    let material = Material::of_jwk(jwk).filter(|_| for_signatures && is_kid(&kid))?;
+    let material = Material::of_jwk(jwk).filter(|_| fits("use", &["sig"]) && is_kid(&kid))?;
+    // Entra names no algorithm; one that is named must be the key's.
+    let named = text(jwk, "alg").ok()?;
+    if named.is_some_and(|name| !Algorithm::of_name(&name).is_some_and(|algorithm| material.fits(algorithm)))
+    {
+        return None;
+    }
     Some((kid, Key { material, issuer: text(jwk, "issuer").ok()?, seen }))
 }
 

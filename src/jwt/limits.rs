@@ -24,6 +24,8 @@ pub const MAX_LIFETIME_S: i64 = 28 * 3_600;
 pub const MAX_JWKS_BYTES: usize = 256 * 1024;
 /// The most keys that are kept; a document has 6 to 14, and a new one comes every three days (reference/04 §2.1).
 pub const MAX_KEYS: usize = 128;
+/// The most issuers that name one key: the documents of v1 and v2 have the same keys.
+pub(crate) const MAX_ISSUERS_OF_A_KEY: usize = 4;
 /// How long a key is kept after it was last seen in a document, in seconds: 72 h. Keys vanished for up to 48 h and came
 /// back (reference/04 §2.1).
 pub const KEY_GRACE_S: i64 = 72 * 3_600;

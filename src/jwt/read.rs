@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 const LAST: i64 = 253_402_300_799;
 /// The length of an id with its dashes, in bytes.
 const GUID_BYTES: usize = 36;
-/// What no name of a person or group may begin with: the platform's own (Kubernetes).
+/// What no name of a person may begin with: the platform's own (Kubernetes).
 const RESERVED: &str = "system:";
 
 /// A payload, asked for one claim after the other.
@@ -90,10 +90,6 @@ impl Payload {
 
     /// The groups, or that they are too many to list. A name is no id and is refused.
     pub(crate) fn groups(&self) -> Result<Groups, Refusal> {
-        let listed = self.list("groups")?;
-        if listed.iter().flatten().any(|group| is_reserved(group)) {
-            return Err(Refusal::ReservedName("groups"));
-        }
         let too_many = match member(&self.0, "hasgroups") {
             None => false,
             Some(Json::Bool(has)) => *has,
