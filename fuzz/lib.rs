@@ -13,11 +13,13 @@
 mod files;
 mod node;
 mod roles;
+mod tokens;
 mod userdb;
 
 pub use files::{identity_map, revocations};
 pub use node::{azure_json, ca_keys, imds_answers};
 pub use roles::{decisions, listing, roles_file};
+pub use tokens::{key_set, proof, proof_holds, token};
 pub use userdb::{snapshot, userdb_request};
 
 use nightlatch_model::LoginName;

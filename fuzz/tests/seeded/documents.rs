@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::run;
 
-fn seeds(target: &str) -> Vec<Vec<u8>> {
+pub(super) fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();

@@ -6,6 +6,7 @@
 
 mod documents;
 mod strangers;
+mod tokens;
 
 /// SplitMix64: the same seed, the same input.
 struct Random(u64);
