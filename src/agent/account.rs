@@ -120,10 +120,6 @@ impl Gate {
         ends: Option<Timestamp>,
     ) -> Pending {
         let certificate = row.admitted.as_ref().map(note_of);
-        let digest = row.key.as_deref().map_or(NO_DIGEST, |key| {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-            digest.as_ref().try_into().unwrap_or(NO_DIGEST)
-        });
         let open_within = self.settings.login_grace.as_secs() + OPEN_SLACK_S;
         Pending {
             monitor,
@@ -132,7 +128,7 @@ impl Gate {
             oid: oid.to_string(),
             correlation: row.correlation.clone(),
             certificate: certificate.unwrap_or_default(),
-            digest,
+            digest: row.digest.unwrap_or(NO_DIGEST),
             rhost: clean(&account.rhost),
             // The certificate's own end: that of a role or of grace may be put off while the session lives.
             until: ends.map_or_else(|| permit.until().0, |ends| ends.0),

@@ -6,7 +6,7 @@ use nightlatch_model::{LoginName, ObjectId, TenantId, Timestamp};
 use nightlatch_policy::Step;
 
 use crate::accounts::Bound;
-use crate::login::{Admitted, LastCall};
+use crate::login::{Admitted, Handle, LastCall};
 
 /// Longest note about a certificate that sessiond keeps, in bytes.
 const MAX_NOTE: usize = 300;
@@ -14,15 +14,28 @@ const MAX_NOTE: usize = 300;
 /// What sessiond keeps of a certificate: enough to know it again when it is taken back.
 pub(super) fn note_of(admitted: &Admitted) -> String {
     // A key id is printable ASCII by now.
-    let mut note = format!("serial {} key id {}", admitted.serial, admitted.key_id);
+    let mut note = note(&admitted.handle);
     note.truncate(MAX_NOTE);
     note
 }
 
-/// The serial number and key id of a note.
-pub(super) fn read_note(note: &str) -> Option<(u64, &str)> {
-    let (serial, key_id) = note.strip_prefix("serial ")?.split_once(" key id ")?;
-    Some((serial.parse().ok()?, key_id))
+fn note(handle: &Handle) -> String {
+    let serial = handle.serial.map(|serial| format!("serial {serial} ")).unwrap_or_default();
+    format!("{serial}key {} key id {}", handle.fingerprint, handle.key_id)
+}
+
+/// What a note says; one of an earlier release has no fingerprint.
+pub(super) fn read_note(note: &str) -> Option<Handle> {
+    let (serial, rest) = match note.strip_prefix("serial ").and_then(|rest| rest.split_once(' ')) {
+        Some((serial, rest)) => (Some(serial.parse().ok()?), rest),
+        None => (None, note),
+    };
+    let (fingerprint, rest) = match rest.strip_prefix("key ").filter(|rest| rest.starts_with("SHA256:")) {
+        Some(rest) => rest.split_once(' ')?,
+        None => ("", rest),
+    };
+    let key_id = rest.strip_prefix("key id ")?;
+    Some(Handle { serial, fingerprint: fingerprint.to_owned(), key_id: key_id.to_owned() })
 }
 
 /// What stands behind a question: proven at login, remembered for sudo.
@@ -38,6 +51,8 @@ pub(super) struct Credential {
     pub(super) begins: Option<Timestamp>,
     /// Its end.
     pub(super) ends: Option<Timestamp>,
+    /// Whether its holder is a guest of the tenant, where it says so.
+    pub(super) guest: Option<bool>,
     /// The uid that sshd or the audit system holds.
     pub(super) held: Option<u32>,
     /// The rules that admitted it.
@@ -63,6 +78,7 @@ impl Credential {
             identity: admitted.oid.map(|oid| (admitted.tid, oid)),
             begins: Some(admitted.begins),
             ends: Some(admitted.ends),
+            guest: admitted.guest,
             held: Some(held),
             steps,
         }
@@ -76,6 +92,7 @@ impl Credential {
             identity: Some((person.tid, person.oid)),
             begins: person.credential_begins,
             ends: person.unlocked_until,
+            guest: None,
             held: Some(person.uid),
             steps: Arc::default(),
         }

@@ -130,7 +130,7 @@ async fn start(
     let settings = Settings::resolve(loaded.config, &machine)?;
     let hook_uid = uid_of(HOOK_USER)?;
     let kept_keys = paths.state.join("ca-keys.json");
-    let token_keys = token_keys::restore(&paths.state, &clock);
+    let token_keys = token_keys::restore(&paths.state, time.mark.judge_by(clock.now(), clock.boot()).0);
     let mut facts = LocalFacts {
         token_keys,
         trust: restore_keys(&kept_keys, settings.ca_grace, &clock),

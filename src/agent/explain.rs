@@ -75,6 +75,7 @@ impl Gate {
             // As if a fresh certificate had been shown.
             begins: Some(now),
             ends: Some(now.plus(3_600)),
+            guest: None,
             held: Some(accounts.uid_for(name)),
             steps: Arc::default(),
         }

@@ -341,7 +341,7 @@ impl Gate {
             admitted: credential.admitted,
             tenant: credential.identity.map(|(tid, _)| tid).or(credential.tenant),
             identity: credential.identity,
-            guest: None,
+            guest: credential.guest,
             credential_end: credential.ends,
             uid: self.uid_fact(name, credential),
             roles,

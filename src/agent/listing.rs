@@ -97,6 +97,7 @@ fn in_force(settings: &Settings, machine: &Machine) -> Vec<Entry> {
         ("trust.ca_grace", span(settings.ca_grace), Origin::Default),
         ("trust.revoked_file", path(&settings.revoked_file), Origin::Default),
         ("openpubkey.client_ids", words(&super::openpubkey::clients(settings)), Origin::Default),
+        ("openpubkey.name_claim", text("upn"), Origin::Default),
         ("openpubkey.expiration", text(super::openpubkey::DEFAULT_EXPIRATION), Origin::Default),
         ("identity.oid_extension", text(&gate.admit.extensions.oid), Origin::Default),
         ("identity.tid_extension", text(&gate.admit.extensions.tid), Origin::Default),

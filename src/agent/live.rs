@@ -108,7 +108,7 @@ impl Gate {
     /// Whether the certificate of a session stands in `trust.revoked_file` by now.
     fn is_taken_back(&self, row: &Row) -> bool {
         read_note(&row.certificate)
-            .is_some_and(|(serial, key_id)| self.with_facts(|facts| facts.revoked.names(serial, key_id)))
+            .is_some_and(|handle| self.with_facts(|facts| facts.revoked.names(&handle)))
     }
 
     fn live_case(&self, row: &Row, correlation: String) -> Case {
@@ -134,6 +134,7 @@ impl Gate {
                 // The certificate began before the session did; what was withdrawn since covers both.
                 begins: Some(Timestamp(row.started)),
                 ends: (row.until != 0).then_some(Timestamp(row.until)),
+                guest: None,
                 held: Some(row.uid),
                 steps: Arc::default(),
             };

@@ -47,7 +47,7 @@ impl Gate {
             let call = Call {
                 user: offer.user.clone(),
                 held_uid: offer.uid,
-                key: if admission.result.is_ok() { offer.key.clone() } else { String::new() },
+                digest: admission.result.is_ok().then(|| digest_of(&offer.key)).flatten(),
                 result: admission.result.clone(),
                 steps: admission.steps.clone(),
                 correlation: correlation.clone(),
@@ -116,12 +116,17 @@ impl Gate {
             hint: refused.map_or_else(String::new, |reason| reason.cure().to_owned()),
             steps: admission.steps.iter().map(step_record).collect(),
             oid: admitted.and_then(|admitted| admitted.oid).map(|oid| oid.to_string()),
-            certificate: admitted
-                .map(|admitted| format!("serial {} key id {}", admitted.serial, admitted.key_id)),
+            certificate: admitted.map(|admitted| super::credential::note_of(admitted)),
             rhost: None,
             until: None,
             admin: false,
             degraded: false,
         });
     }
+}
+
+/// SHA-256 of a certificate in base64: what PAM's session phase is compared with. The text itself is not kept, since its
+/// holder chooses how long it is.
+fn digest_of(key: &str) -> Option<[u8; 32]> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes()).as_ref().try_into().ok()
 }

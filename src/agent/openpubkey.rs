@@ -4,12 +4,12 @@ use nightlatch_jwt::{Algorithm, Evidence, Expected, Expiration, Issuer, Kind, Ve
 use nightlatch_model::{Guid, TenantId};
 
 use super::settings::{Settings, SettingsError, span};
-use crate::config::{Config, Span};
+use crate::config::{self, Config, Span};
 use crate::entra::clouds::Endpoints;
-use crate::login::ProofRules;
+use crate::login::{NameClaim, ProofRules};
 
 /// How long a sign-in is good for when nothing is configured.
-pub(super) const DEFAULT_EXPIRATION: &str = "12h";
+pub(super) const DEFAULT_EXPIRATION: &str = "4h";
 /// The shortest and the longest that can be configured, in seconds.
 const EXPIRATION_S: (i64, i64) = (300, 7 * 86_400);
 /// How far the clocks of Entra and of the node may differ, in seconds.
@@ -26,9 +26,13 @@ pub(super) fn rules(
     if clients.is_empty() {
         return Ok(None);
     }
-    if let Some(odd) = clients.iter().find(|client| client.parse::<Guid>().is_err()) {
-        return Err(SettingsError::BadClient(odd.clone()));
-    }
+    // As Entra spells them in `aud`, however they were written.
+    let id = |text: &String| text.parse::<Guid>().map_err(|_| SettingsError::BadClient(text.clone()));
+    let clients = clients.iter().map(|text| id(text).map(|id| id.to_string())).collect::<Result<_, _>>()?;
+    let name = match config.openpubkey.name_claim {
+        None | Some(config::NameClaim::Upn) => NameClaim::Upn,
+        Some(config::NameClaim::PreferredUsername) => NameClaim::PreferredUsername,
+    };
     let issuer = Issuer { text: format!("{}/{tenant}/v2.0", hosts.login), version: Version::V2 };
     let expected = Expected {
         tenant,
@@ -43,7 +47,7 @@ pub(super) fn rules(
         evidence: Evidence::default(),
         leeway_s: LEEWAY_S,
     };
-    Ok(Some(ProofRules { expected, expiration }))
+    Ok(Some(ProofRules { expected, expiration, name }))
 }
 
 fn expiration(text: &str) -> Result<Expiration, SettingsError> {
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_expiration_is_a_span_or_one_of_two_words() {
-        assert_eq!(expiration(DEFAULT_EXPIRATION), Ok(Expiration::AfterIssue(43_200)));
+        assert_eq!(expiration(DEFAULT_EXPIRATION), Ok(Expiration::AfterIssue(14_400)));
         assert_eq!(expiration("1week"), Ok(Expiration::AfterIssue(604_800)));
         assert_eq!(expiration("oidc"), Ok(Expiration::IdToken));
         assert_eq!(expiration("oidc-refreshed"), Ok(Expiration::Refreshed));

@@ -84,7 +84,7 @@ pub(super) fn connect(settings: &Settings, time: &Time, state: &Path) -> Result<
     })
 }
 
-fn internet(settings: &Settings, time: &Time) -> Result<Http, String> {
+pub(super) fn internet(settings: &Settings, time: &Time) -> Result<Http, String> {
     let rule = if settings.proxy_from_env { ProxyRule::Environment } else { ProxyRule::Direct };
     Http::internet(rule).map(|http| http.witnessed(witness(time))).map_err(|cause| cause.to_string())
 }

@@ -300,8 +300,9 @@ pub(super) fn span(
 fn default_ca_sources(kind: Kind) -> Vec<CaSource> {
     match kind {
         Kind::Aks | Kind::Vm => vec![CaSource::Imds, CaSource::File],
-        Kind::ArcVm | Kind::AksArc => vec![CaSource::Himds, CaSource::File],
-        Kind::Auto | Kind::Plain => vec![CaSource::File],
+        Kind::ArcVm => vec![CaSource::Himds, CaSource::File],
+        // Such nodes have no metadata service: asking for one is noise.
+        Kind::AksArc | Kind::Auto | Kind::Plain => vec![CaSource::File],
     }
 }
 

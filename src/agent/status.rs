@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use nightlatch_jwt::KEY_GRACE_S;
 use nightlatch_model::Role;
 use nightlatch_policy::{Grace, LoginRequest, Service, grace};
 
@@ -15,7 +16,7 @@ use super::gate::{Gate, lock};
 use super::rejudge::Pulse;
 use super::servers::Served;
 use super::settings::Settings;
-use crate::config::Mode;
+use crate::config::{CaSource, Mode};
 
 /// How long the answers on each socket take.
 #[derive(Default)]
@@ -50,7 +51,7 @@ pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> Stat
             row("mode", "ok", format!("{:?}", settings.mode).to_lowercase()),
             row("tenant", "ok", settings.tenant.to_string()),
             row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
-            authorities(&gate),
+            authorities(&settings, &gate),
             row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
             row("hook answers", "ok", took(&parts.times.hook)),
             row("account answers", "ok", took(&parts.times.account)),
@@ -58,17 +59,36 @@ pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> Stat
             sessions(&settings, &parts.pulse),
             without_azure(&gate, &parts.pulse),
         ];
+        rows.extend(token_keys(&settings, &gate));
         rows.extend(parts.broker.rows());
         rows
     })
 }
 
-fn authorities(gate: &Gate) -> StatusRow {
+/// Whose certificates can be checked. A node that takes sign-ins and names no source of authorities needs none.
+fn authorities(settings: &Settings, gate: &Gate) -> StatusRow {
     let now = gate.clock().now();
     let keys = gate.with_facts(|facts| facts.trust.kept());
     let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
-    let state = if keys.is_empty() { "down" } else { "ok" };
-    row("certificate authorities", state, format!("{} keys, oldest seen {oldest} s ago", keys.len()))
+    let wanted = settings.openpubkey.is_none() || settings.ca_sources != [CaSource::File];
+    let (state, detail) = match keys.len() {
+        0 if wanted => ("down", "0 keys: no certificate can be checked".to_owned()),
+        0 => ("ok", "none; only sign-ins (OpenPubkey) are taken".to_owned()),
+        count => ("ok", format!("{count} keys, oldest seen {oldest} s ago")),
+    };
+    row("certificate authorities", state, detail)
+}
+
+/// Whether the sign-ins in certificates can be checked.
+fn token_keys(settings: &Settings, gate: &Gate) -> Option<StatusRow> {
+    settings.openpubkey.as_ref()?;
+    let (keys, newest) = gate.with_facts(|facts| (facts.token_keys.len(), facts.token_keys.newest()));
+    let Some(newest) = newest.filter(|_| keys > 0) else {
+        return Some(row("token keys", "down", "none fetched yet: no sign-in can be checked".into()));
+    };
+    let age = gate.moment().wall.since(newest);
+    let state = if age > KEY_GRACE_S { "degraded" } else { "ok" };
+    Some(row("token keys", state, format!("{keys} keys, fetched {age} s ago")))
 }
 
 fn clock(gate: &Gate) -> StatusRow {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_jwt::{KeySet, MAX_JWKS_BYTES, Merged, Refetch};
+use nightlatch_model::Timestamp;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::gate::Gate;
 use super::settings::Settings;
-use crate::clock::Clock;
-use crate::entra::http::{Http, ProxyRule, Request};
+use crate::entra::http::{Http, Request};
 use crate::store::{read_capped, replace_file};
 
 /// Where the keys are kept, in the state folder.
@@ -28,11 +28,12 @@ const JITTER_S: u64 = 4 * 3_600;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const MAX_PAUSE: Duration = Duration::from_secs(600);
 
-/// The keys as the last run left them.
-pub(super) fn restore(state: &Path, clock: &Clock) -> KeySet {
+/// The keys as the last run left them. `now` is not behind what somebody authenticated told: a machine that starts
+/// with a clock of long ago must not take its keys for keys of then.
+pub(super) fn restore(state: &Path, now: Timestamp) -> KeySet {
     let path = state.join(FILE);
     match read_capped(&path, MAX_JWKS_BYTES as u64) {
-        Ok(Some(bytes)) => KeySet::restore(&bytes, clock.now()).unwrap_or_else(|cause| {
+        Ok(Some(bytes)) => KeySet::restore(&bytes, now).unwrap_or_else(|cause| {
             warn!("`{}` is damaged and ignored: {cause}", path.display());
             KeySet::default()
         }),
@@ -49,8 +50,7 @@ pub(super) async fn keep_fresh(settings: Settings, gate: Arc<Gate>, state: PathB
     if settings.openpubkey.is_none() {
         return;
     }
-    let rule = if settings.proxy_from_env { ProxyRule::Environment } else { ProxyRule::Direct };
-    let http = match Http::internet(rule) {
+    let http = match super::roles::internet(&settings, &gate.time) {
         Ok(http) => http,
         Err(cause) => return warn!("the keys of tokens cannot be fetched: {cause}"),
     };
@@ -73,18 +73,14 @@ pub(super) async fn keep_fresh(settings: Settings, gate: Arc<Gate>, state: PathB
                 waited
             }
         };
-        let due = sleep(wait);
-        tokio::pin!(due);
-        loop {
-            tokio::select! {
-                () = &mut due => break,
-                () = gate.unknown_key.notified() => {
-                    let up_s = i64::try_from(gate.clock().boot().as_secs()).unwrap_or(i64::MAX);
-                    if refetch.take(up_s) {
-                        break;
-                    }
-                }
-            }
+        let up_s = || i64::try_from(gate.clock().boot().as_secs()).unwrap_or(i64::MAX);
+        tokio::select! {
+            () = sleep(wait) => {}
+            // Whoever shows an unknown key too early is remembered: the fetch comes as soon as it may.
+            () = async {
+                gate.unknown_key.notified().await;
+                sleep(refetch.wait(up_s())).await;
+            } => refetch.took(up_s()),
         }
     }
 }
@@ -101,7 +97,7 @@ async fn fetch(http: &Http, url: &str, gate: &Gate, state: &Path) -> Result<Merg
     if reply.status() != 200 {
         return Err(format!("{} answered {}: {}", reply.host(), reply.status(), reply.head()));
     }
-    let now = gate.clock().now();
+    let now = gate.moment().wall;
     // Parsed apart: the hook reads the facts meanwhile.
     let mut keys = gate.with_facts(|facts| facts.token_keys.clone());
     let merged = keys.merge(reply.body(), now).map_err(|cause| format!("{}: {cause}", reply.host()))?;

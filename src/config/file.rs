@@ -161,6 +161,16 @@ pub struct Trust {
     pub revoked_file: Option<PathBuf>,
 }
 
+/// The claim of an ID token with the login name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameClaim {
+    /// The name by which the directory knows the person.
+    Upn,
+    /// Where nobody can sign in by another address.
+    PreferredUsername,
+}
+
 /// `[openpubkey]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -168,8 +178,10 @@ pub struct OpenPubkey {
     /// The applications whose ID tokens are taken as proof, by client id. Default: none, and no such certificate.
     pub client_ids: Option<Vec<String>>,
     /// How long a sign-in is good for: a length of time since the ID token was issued, `oidc` for as long as that token,
-    /// or `oidc-refreshed` for as long as the newest one that the client put in. Default `12h`, at most a week.
+    /// or `oidc-refreshed` for as long as the newest one that the client put in. Default `4h`, at most a week.
     pub expiration: Option<String>,
+    /// The claim with the login name: `upn`, an optional claim, or `preferred_username`. Default `upn`.
+    pub name_claim: Option<NameClaim>,
 }
 
 /// `[identity]`

@@ -38,8 +38,14 @@ pub struct Claims {
     pub expires: Timestamp,
     /// `azp` or `appid`: the application that it was issued to.
     pub client: Option<String>,
-    /// `upn`, `unique_name` or `preferred_username`, in this order; for display, and to compare with a login name.
+    /// `upn`: the name by which the directory knows the person. In a token of version 2.0 only where the application asks
+    /// for it (optional claim).
+    pub upn: Option<String>,
+    /// `upn`, `unique_name` or `preferred_username`, in this order; for display. The last two can be what the person
+    /// typed at sign-in.
     pub user_name: Option<String>,
+    /// `preferred_username` alone.
+    pub preferred_username: Option<String>,
     /// `scp`, split at blanks.
     pub scopes: Vec<String>,
     /// `roles`.

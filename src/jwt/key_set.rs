@@ -83,6 +83,9 @@ impl KeySet {
         if read.is_empty() {
             return Err(KeySetError::Empty);
         }
+        // What was seen under a clock that was ahead was seen now: it must neither outlive nor forget the others.
+        self.newest = self.newest.map(|newest| newest.min(now));
+        self.keys.values_mut().flatten().for_each(|key| key.seen = key.seen.min(now));
         let skipped = listed.len() - read.len();
         let mut added = 0;
         for (kid, key) in read {

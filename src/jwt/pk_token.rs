@@ -14,7 +14,7 @@ use crate::cic::Cic;
 use crate::claims::Claims;
 use crate::expected::{Evidence, Expected, Kind};
 use crate::key_set::KeySet;
-use crate::limits::{MAX_LEEWAY_S, MAX_LIFETIME_S, MAX_PK_TOKEN_BYTES};
+use crate::limits::{MAX_LEEWAY_S, MAX_LIFETIME_S, MAX_PK_TOKEN_BYTES, MAX_REFRESHED_S};
 use crate::pk_refusal::PkRefusal;
 use crate::refusal::Refusal;
 use crate::validate::{allowed, signed, validate};
@@ -104,7 +104,9 @@ pub fn verify_proof(
     let fresh = parts.fresh.map(|fresh| refreshed(fresh, &claims, &id, keys, now)).transpose()?;
     let ends = match (expiration, fresh) {
         (Expiration::AfterIssue(seconds), _) => claims.issued_at.plus(i64::from(seconds)),
-        (Expiration::Refreshed, Some(fresh)) => claims.expires.max(fresh),
+        (Expiration::Refreshed, Some(fresh)) => {
+            claims.expires.max(fresh).min(claims.issued_at.plus(MAX_REFRESHED_S))
+        }
         (Expiration::IdToken | Expiration::Refreshed, _) => claims.expires,
     };
     if now >= ends {

@@ -9,6 +9,8 @@ use crate::refusal::Refusal;
 
 /// The last second of the year 9999: what is later is no date.
 const LAST: i64 = 253_402_300_799;
+/// The hosts under which a tenant is its own identity provider, in every cloud.
+const OWN_PROVIDERS: [&str; 2] = ["https://sts.windows.net", "https://sts.chinacloudapi.cn"];
 /// The length of an id with its dashes, in bytes.
 const GUID_BYTES: usize = 36;
 /// What no name of a person may begin with: the platform's own (Kubernetes).
@@ -129,8 +131,8 @@ impl Payload {
             Some(Json::Int(1)) => Some(true),
             Some(_) => return Err(Refusal::Malformed("acct")),
         };
-        let own =
-            |provider: String| provider == issuer || provider == format!("https://sts.windows.net/{tenant}/");
+        let known = |provider: &str| OWN_PROVIDERS.iter().any(|host| provider == format!("{host}/{tenant}/"));
+        let own = |provider: String| provider == issuer || known(&provider);
         let foreign = self.text("idp")?.map(|provider| !own(provider));
         Ok(match (account, foreign) {
             (Some(true), _) | (_, Some(true)) => Some(true),

@@ -1,5 +1,7 @@
 //! When an unknown key is a reason to fetch the issuer's key set anew.
 
+use std::time::Duration;
+
 use crate::limits::REFETCH_S;
 
 /// Bounds the fetches that tokens with unknown keys cause. Anybody can write such a token, so it is one fetch in
@@ -10,11 +12,23 @@ pub struct Refetch {
 }
 
 impl Refetch {
-    /// Whether to fetch now, at this many seconds since the node started. True counts as a fetch.
+    /// How long such a fetch has to wait, at this many seconds since the node started.
+    #[must_use]
+    pub fn wait(&self, up_s: i64) -> Duration {
+        let since = self.last_s.map_or(REFETCH_S, |last| up_s.saturating_sub(last));
+        Duration::from_secs(u64::try_from(REFETCH_S.saturating_sub(since)).unwrap_or(0))
+    }
+
+    /// Such a fetch is made now.
+    pub const fn took(&mut self, up_s: i64) {
+        self.last_s = Some(up_s);
+    }
+
+    /// Whether one may be made now; true counts as one.
     pub fn take(&mut self, up_s: i64) -> bool {
-        let due = self.last_s.is_none_or(|last| up_s.saturating_sub(last) >= REFETCH_S);
+        let due = self.wait(up_s).is_zero();
         if due {
-            self.last_s = Some(up_s);
+            self.took(up_s);
         }
         due
     }
@@ -29,6 +43,7 @@ mod tests {
         let mut refetch = Refetch::default();
         let fetches = |refetch: &mut Refetch, at: i64| (0..100_000).filter(|_| refetch.take(at)).count();
         assert_eq!(fetches(&mut refetch, 1_000), 1);
+        assert_eq!(refetch.wait(1_100), Duration::from_secs(200));
         assert_eq!(fetches(&mut refetch, 1_000 + REFETCH_S - 1), 0);
         assert_eq!(fetches(&mut refetch, 1_000 + REFETCH_S), 1);
     }

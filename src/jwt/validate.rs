@@ -2,7 +2,7 @@
 
 use nightlatch_model::{TenantId, Timestamp};
 
-use crate::claims::Claims;
+use crate::claims::{Claims, Groups};
 use crate::compact::Compact;
 use crate::expected::{Evidence, Expected, Kind, Version};
 use crate::header::{Header, refusal_of};
@@ -50,7 +50,7 @@ pub(crate) fn signed(
     let signer = candidates.find(|key| key.material.verifies(header.algorithm, signed, compact.signature));
     let signer = signer.ok_or(Refusal::Signature)?;
     let payload = Payload(object(&compact.payload).map_err(|error| refusal_of(error, "payload"))?);
-    let claims = read(&payload)?;
+    let claims = read(&payload, expected.kind)?;
     origin(&payload, &claims, expected)?;
     // One key can stand under one name in the documents of two issuers.
     let tenant = claims.tenant.to_string();
@@ -63,7 +63,7 @@ pub(crate) fn signed(
 }
 
 /// Every claim that anybody looks at, typed.
-fn read(payload: &Payload) -> Result<Claims, Refusal> {
+fn read(payload: &Payload, kind: Kind) -> Result<Claims, Refusal> {
     let issuer = payload.text("iss")?.ok_or(Refusal::Missing("iss"))?;
     let audience = payload.text("aud")?.ok_or(Refusal::Missing("aud"))?;
     let tenant = payload.tenant()?;
@@ -83,11 +83,20 @@ fn read(payload: &Payload) -> Result<Claims, Refusal> {
         not_before: payload.required_time("nbf")?,
         expires: payload.required_time("exp")?,
         client,
+        upn: payload.text("upn")?,
         user_name: payload.user_name()?,
+        preferred_username: payload.text("preferred_username")?,
         scopes: scopes.split_ascii_whitespace().map(str::to_owned).collect(),
         roles: payload.list("roles")?.unwrap_or_default(),
-        groups: payload.groups()?,
-        directory_roles: payload.ids("wids")?,
+        // A tenant can have its ID tokens name groups otherwise than by id; no login rests on them.
+        groups: match kind {
+            Kind::Id => payload.groups().unwrap_or(Groups::Unsaid),
+            Kind::UserAccess | Kind::AppAccess => payload.groups()?,
+        },
+        directory_roles: match kind {
+            Kind::Id => payload.ids("wids").unwrap_or(None),
+            Kind::UserAccess | Kind::AppAccess => payload.ids("wids")?,
+        },
         amr: payload.list("amr")?,
         acr: payload.text("acr")?,
         acrs: payload.list("acrs")?,

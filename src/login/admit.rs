@@ -14,7 +14,7 @@ use nightlatch_wire::line::{AdmitLine, Expiry, LineOptions};
 use super::identity::{Extensions, IdentityMap};
 use super::local::LocalNames;
 use super::openpubkey::{self, ProofRules};
-use super::trust::{Authority, KeySource, Revocations, TrustStore};
+use super::trust::{Authority, Handle, KeySource, Revocations, TrustStore};
 use super::verified::Verified;
 
 /// What the administrator laid down about certificates.
@@ -70,10 +70,10 @@ pub struct Admitted {
     pub begins: Timestamp,
     /// The end of the certificate.
     pub ends: Timestamp,
-    /// The serial number.
-    pub serial: u64,
-    /// The issuer's id of the certificate.
-    pub key_id: String,
+    /// By what it is known when it is taken back.
+    pub handle: Handle,
+    /// Whether its holder is a guest of the tenant, where it says so.
+    pub guest: Option<bool>,
 }
 
 /// The answer to the hook, with every rule that was looked at.
@@ -178,8 +178,12 @@ fn walk(
         identity_source,
         begins,
         ends,
-        serial: certificate.serial(),
-        key_id: clean(&certificate.key_id()),
+        handle: Handle {
+            serial: Some(certificate.serial()),
+            fingerprint: certificate.subject_key().fingerprint(),
+            key_id: clean(&certificate.key_id()),
+        },
+        guest: None,
     })
 }
 

@@ -21,10 +21,10 @@ pub use identity::{Extensions, IdentityMap, MAX_MAP_BYTES};
 pub use limits::Limiter;
 pub use local::LocalNames;
 pub use monitors::{Call, LastCall, Monitors, TableFull};
-pub use openpubkey::ProofRules;
+pub use openpubkey::{NameClaim, ProofRules};
 pub use trust::{
-    Authority, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore, TrustedKey,
-    parse_ca_file,
+    Authority, Handle, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore,
+    TrustedKey, parse_ca_file,
 };
 pub use verified::Verified;
 

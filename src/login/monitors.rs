@@ -38,8 +38,8 @@ pub struct LastCall {
     pub held_uid: u32,
     /// The certificate, when it was admitted; a later refused call takes it away.
     pub admitted: Option<Admitted>,
-    /// The certificate in base64 as sshd gave it; only when it was admitted.
-    pub key: Option<String>,
+    /// SHA-256 of the certificate in base64 as sshd gave it; only when it was admitted.
+    pub digest: Option<[u8; 32]>,
     /// The correlation id that all calls of this connection share.
     pub correlation: String,
     /// Every rule of the last admission, for the record of the decision.
@@ -65,8 +65,8 @@ pub struct Call {
     pub user: String,
     /// The uid that sshd holds (`%U`).
     pub held_uid: u32,
-    /// The key in base64.
-    pub key: String,
+    /// SHA-256 of the key in base64; only when it was admitted.
+    pub digest: Option<[u8; 32]>,
     /// What came of it.
     pub result: Result<Box<Admitted>, Reason>,
     /// Every rule that was looked at.
@@ -133,7 +133,7 @@ impl Monitors {
         let row = LastCall {
             user: call.user,
             held_uid: call.held_uid,
-            key: admitted.is_some().then_some(call.key),
+            digest: call.digest.filter(|_| admitted.is_some()),
             admitted,
             correlation: call.correlation,
             steps: call.steps,
@@ -201,7 +201,7 @@ mod tests {
         let call = Call {
             user: "a@b.c".into(),
             held_uid: 7,
-            key: String::new(),
+            digest: None,
             result: Err(why),
             steps: Arc::default(),
             correlation: "id".into(),
@@ -243,13 +243,13 @@ mod tests {
             identity_source: "nowhere",
             begins: Timestamp(0),
             ends: Timestamp(0),
-            serial: 1,
-            key_id: String::new(),
+            handle: super::super::trust::Handle::default(),
+            guest: None,
         };
         let call = Call {
             user: user.into(),
             held_uid: 7,
-            key: String::new(),
+            digest: None,
             result: Ok(Box::new(admitted)),
             steps: Arc::default(),
             correlation: "id".into(),

@@ -9,6 +9,7 @@ use nightlatch_model::{LoginName, Reason, TenantId, Timestamp};
 use nightlatch_sshcert::{CertError, Certificate};
 
 use super::admit::{AdmitRules, Admitted, Known, Trail, clean, line_for, reason_of};
+use super::trust::Handle;
 
 /// Where the proof stands (opkssh, `sshcert/sshcert.go`).
 const PROOF: &str = "openpubkey-pkt";
@@ -17,6 +18,24 @@ const ACCESS_TOKEN: &str = "openpubkey-act";
 /// The one principal of a certificate for whatever name the ID token allows.
 const WILDCARD: &str = "opkssh-wildcard";
 
+/// Which claim of the ID token says the login name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameClaim {
+    /// `upn`: the directory's own.
+    Upn,
+    /// `preferred_username`: the same where a tenant lets nobody sign in by another address than the UPN.
+    PreferredUsername,
+}
+
+impl NameClaim {
+    fn of(self, proof: &Proof) -> Option<&str> {
+        match self {
+            Self::Upn => proof.claims.upn.as_deref(),
+            Self::PreferredUsername => proof.claims.preferred_username.as_deref(),
+        }
+    }
+}
+
 /// Which proofs are taken.
 #[derive(Debug, Clone)]
 pub struct ProofRules {
@@ -24,6 +43,8 @@ pub struct ProofRules {
     pub expected: Expected,
     /// How long a sign-in is good for.
     pub expiration: Expiration,
+    /// Which claim says the login name.
+    pub name: NameClaim,
 }
 
 /// Whether this certificate wants to be judged by a proof.
@@ -58,15 +79,16 @@ pub(super) fn walk(
     let odd = certificate.unknown_critical_options(&[]).next().map(clean);
     let result = odd.as_ref().map_or(Ok(()), |_| Err(Reason::CriticalOption));
     trail.mark(odd.unwrap_or_else(|| "none".into()), result)?;
-    let principal = principal(trail, certificate, &proof, &name)?;
-    let revoked = known.revoked.covers(certificate);
-    let token = proof.claims.token_id.clone().unwrap_or_default();
-    trail.mark(
-        format!("key {}, token {}", certificate.subject_key().fingerprint(), clean(&token)),
-        if revoked { Err(Reason::CertRevoked) } else { Ok(()) },
-    )?;
+    let claim = rules.openpubkey.as_ref().map_or(NameClaim::Upn, |rules| rules.name);
+    let principal = principal(trail, certificate, claim.of(&proof), &name)?;
+    let handle = handle(certificate, &proof);
+    let revoked = if known.revoked.names(&handle) { Err(Reason::CertRevoked) } else { Ok(()) };
+    trail.mark(format!("key {}, key id {}", handle.fingerprint, handle.key_id), revoked)?;
     let tid = tenant(trail, &proof, rules)?;
-    let line = line_for(trail, certificate, principal, proof.ends, rules)?;
+    // The certificate may end before the sign-in does.
+    let own_end = i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX);
+    let ends = proof.ends.min(Timestamp(own_end));
+    let line = line_for(trail, certificate, principal, ends, rules)?;
     Ok(Admitted {
         name,
         line,
@@ -74,10 +96,17 @@ pub(super) fn walk(
         oid: Some(proof.claims.oid),
         identity_source: "ID token",
         begins: proof.claims.issued_at,
-        ends: proof.ends,
-        serial: certificate.serial(),
-        key_id: clean(&format!("openpubkey {token}")),
+        ends,
+        handle,
+        guest: proof.claims.guest,
     })
+}
+
+/// By what it is known when it is taken back: nothing that its holder could write anew.
+fn handle(certificate: &Certificate, proof: &Proof) -> Handle {
+    let token = proof.claims.token_id.as_deref().unwrap_or_default();
+    let fingerprint = certificate.subject_key().fingerprint();
+    Handle { serial: None, fingerprint, key_id: clean(format!("openpubkey {token}").trim_end()) }
 }
 
 /// The proof, or what is wrong with it and the reason that stands for it.
@@ -140,14 +169,16 @@ fn times(trail: &mut Trail, certificate: &Certificate, proof: &Proof, now: Times
 fn principal<'a>(
     trail: &mut Trail,
     certificate: &'a Certificate,
-    proof: &Proof,
+    said: Option<&str>,
     name: &LoginName,
 ) -> Result<&'a str, Reason> {
-    let said = proof.claims.user_name.as_deref().unwrap_or_default();
+    let unsaid = said.is_none();
+    let said = said.unwrap_or_default();
     let is_theirs = LoginName::fold(said).is_ok_and(|folded| folded == *name);
     let verdict = match certificate.principals() {
         [] => Err(Reason::NoPrincipal),
         [_, _, ..] => Err(Reason::ManyPrincipals),
+        [_] if unsaid => Err(Reason::IdTokenNoName),
         [_] if !is_theirs => Err(Reason::WrongPrincipal),
         [one] if one == WILDCARD => Ok(one.as_str()),
         [one] => match LoginName::fold(one) {

@@ -5,14 +5,14 @@ use nightlatch_jwt::{Expected, Expiration, KeySet, Kind};
 use nightlatch_model::{Reason, Timestamp};
 use nightlatch_openpubkey::{Broken, Case, CertificateSpec, Client, Issuer, KeyType, case};
 use nightlatch_policy::Outcome;
+use nightlatch_sshcert::PublicKey;
 use nightlatch_sshcert::testing::TestKey;
-use nightlatch_sshcert::{Certificate, PublicKey};
 use nightlatch_wire::line::is_admit_line;
 
 use super::admit::{Admission, AdmitRules, Known, Offered, admit};
 use super::identity::{Extensions, IdentityMap};
 use super::local::LocalNames;
-use super::openpubkey::ProofRules;
+use super::openpubkey::{NameClaim, ProofRules};
 use super::trust::{KeySource, Revocations, TrustStore};
 use super::verified::Verified;
 
@@ -49,7 +49,7 @@ fn rig(expiration: Expiration) -> Rig {
         domains: vec![],
         max_lifetime: 4 * 3_600,
         extensions: Extensions::default(),
-        openpubkey: Some(ProofRules { expected, expiration }),
+        openpubkey: Some(ProofRules { expected, expiration, name: NameClaim::Upn }),
         options: Default::default(),
         local_time: None,
     };
@@ -245,13 +245,24 @@ fn what_the_id_token_does_not_say_is_not_guessed() {
         }),
         Reason::IdTokenNoOid
     );
-    // An address is no name: it may be anybody's.
+    // What somebody may have typed at sign-in is no name, nor is an address.
     assert_eq!(
         with(&|claims| {
-            claims.remove("preferred_username");
+            claims.remove("upn");
         }),
-        Reason::WrongPrincipal
+        Reason::IdTokenNoName
     );
+    // Groups by name, as a tenant can have them: no login rests on them.
+    let named = |claims: &mut serde_json::Map<String, serde_json::Value>| {
+        claims.insert("groups".into(), serde_json::json!(["operators"]));
+        claims.insert("preferred_username".into(), "eve@example.com".into());
+    };
+    let client = Client::new(KeyType::Ed25519).unwrap();
+    let mut claims = rig.issuer.claims(&client.nonce(), NOW.0);
+    named(claims.as_object_mut().unwrap());
+    let token = client.pk_token(&rig.issuer.id_token(&claims).unwrap()).unwrap();
+    let line = client.certificate(&CertificateSpec::new(token)).unwrap();
+    assert!(rig.offer(NAME, &line, NOW).result.is_ok());
     assert_eq!(
         with(&|claims| {
             claims.insert("acct".into(), 1.into());
@@ -267,11 +278,20 @@ fn a_node_that_does_not_know_says_so() {
     let stranger = Issuer::new(TENANT, CLIENT).unwrap();
     let other = case(Broken::Nothing, KeyType::Ed25519, &stranger, NOW.0).unwrap().certificate;
     assert_eq!(rig.reason(&other), Reason::TokenKeyUnknown);
-    let key = line.split(' ').nth(1).unwrap();
-    let certificate = Certificate::from_openssh(line.split(' ').next().unwrap(), key).unwrap();
-    let fingerprint = certificate.subject_key().fingerprint();
-    rig.revoked = Revocations::parse(&format!("key {fingerprint}\n")).unwrap();
-    assert_eq!(rig.reason(&line), Reason::CertRevoked);
+    // What it is known by is taken back; what its holder could write anew says nothing.
+    let handle = rig.offer(NAME, &line, NOW).result.unwrap().handle;
+    assert_eq!((handle.serial, &*handle.key_id), (None, "openpubkey dXRpIG9mIGEgdG9rZW4"));
+    for (line_of_file, taken) in [
+        (format!("key {}", handle.fingerprint), true),
+        (format!("key-id {}", handle.key_id), true),
+        ("serial 0".to_owned(), false),
+        ("key-id ada@example.com".to_owned(), false),
+    ] {
+        rig.revoked = Revocations::parse(&line_of_file).unwrap();
+        let refused = rig.offer(NAME, &line, NOW).result.err();
+        assert_eq!(refused, taken.then_some(Reason::CertRevoked), "{line_of_file}");
+    }
+    rig.revoked = Revocations::default();
     rig.keys = KeySet::default();
     assert_eq!(rig.reason(&line), Reason::TokenKeysUnknown);
     rig.rules.openpubkey = None;

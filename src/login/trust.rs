@@ -145,6 +145,17 @@ impl TrustStore {
     }
 }
 
+/// By what a certificate is known when it is taken back, at its next login and while its session lives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handle {
+    /// The serial number; none where its holder chose it.
+    pub serial: Option<u64>,
+    /// The fingerprint of its key; empty where it is not known.
+    pub fingerprint: String,
+    /// The issuer's id of it, printable ASCII; `openpubkey` and the ID token's `uti` where its holder signed it.
+    pub key_id: String,
+}
+
 /// What the administrator took back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocations {
@@ -203,11 +214,12 @@ impl Revocations {
         Some(())
     }
 
-    /// True when a certificate with this serial number or key id was taken back: what is known of the one that a
-    /// session was opened with.
+    /// True when what is known by this handle was taken back.
     #[must_use]
-    pub fn names(&self, serial: u64, key_id: &str) -> bool {
-        self.serials.contains(&serial) || self.key_ids.contains(key_id)
+    pub fn names(&self, handle: &Handle) -> bool {
+        handle.serial.is_some_and(|serial| self.serials.contains(&serial))
+            || self.key_ids.contains(&handle.key_id)
+            || self.keys.contains(&handle.fingerprint)
     }
 
     /// True when this certificate, or the key in it, was taken back.

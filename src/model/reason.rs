@@ -100,6 +100,8 @@ reasons! {
         "sign in with the application and tenant of this node; `nightlatch explain` says what differs";
     IdTokenNoOid "id_token_no_oid" Denial "the ID token in the certificate does not say which Entra object you are"
         "add the scope `profile` to the client's configuration and sign in again";
+    IdTokenNoName "id_token_no_name" Denial "the ID token in the certificate does not carry your user name in the claim that this node reads"
+        "an administrator adds the optional claim `upn` to the application's ID tokens; then sign in again";
     TokenKeyUnknown "token_key_unknown" Unknown "the ID token is signed with a key that this node does not know yet"
         "try again in a minute; the key set is being fetched";
     TokenKeysUnknown "token_keys_unknown" Unknown "this node has no keys yet to check ID tokens with"

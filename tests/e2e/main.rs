@@ -21,6 +21,7 @@ mod capture;
 mod cloud;
 mod doctor;
 mod doors;
+mod edge;
 mod faults;
 mod fleet;
 mod interop;

@@ -12,7 +12,7 @@ use crate::site::SOON;
 use crate::tenant::Cluster;
 
 /// The organisation's own public client.
-const CLIENT: &str = "0f0f0f0f-1111-4222-8333-444444444444";
+pub(crate) const CLIENT: &str = "0f0f0f0f-1111-4222-8333-444444444444";
 const REDIRECT: &str = "http://localhost:3000/login-callback";
 /// A PKCE verifier, and its S256 challenge (RFC 7636, appendix B).
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -21,9 +21,15 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 /// A cluster whose nodes take such certificates.
 fn start() -> Cluster {
     let cluster = Cluster::start(&format!("[openpubkey]\nclient_ids = [\"{CLIENT}\"]\n"));
-    let app = json!({"name": "node logins", "public": true, "redirect_uris": [REDIRECT]});
-    cluster.tenant.control("PUT", &format!("apps/{CLIENT}"), &app).unwrap();
+    register(&cluster);
     cluster
+}
+
+/// Registers the client in the tenant.
+pub(crate) fn register(cluster: &Cluster) {
+    let app = json!({"name": "node logins", "public": true, "redirect_uris": [REDIRECT],
+                     "optional_id_claims": ["upn"]});
+    cluster.tenant.control("PUT", &format!("apps/{CLIENT}"), &app).unwrap();
 }
 
 /// The ID token of a sign-in in the browser, by code and PKCE.
@@ -62,7 +68,8 @@ fn sign_in(cluster: &Cluster, upn: &str, nonce: &str, scope: &str) -> String {
 }
 
 fn curl(cluster: &Cluster, more: &[&str], fields: &[(&str, &str)], url: &str) -> String {
-    let mut words: Vec<String> = ["curl", "-sS"].map(str::to_owned).to_vec();
+    let mut words: Vec<String> =
+        ["curl", "-sS", "--resolve", "login.microsoftonline.com:443:127.0.0.1"].map(str::to_owned).to_vec();
     words.extend(more.iter().map(|word| (*word).to_owned()));
     for (name, value) in fields {
         words.extend(["--data-urlencode".to_owned(), format!("{name}={value}")]);
@@ -73,7 +80,7 @@ fn curl(cluster: &Cluster, more: &[&str], fields: &[(&str, &str)], url: &str) ->
 }
 
 /// Somebody who signed in as `upn` with such a client of this kind of key.
-fn person(cluster: &Cluster, upn: &str, key_type: KeyType) -> Person {
+pub(crate) fn person(cluster: &Cluster, upn: &str, key_type: KeyType) -> Person {
     let client = Client::new(key_type).unwrap();
     let id_token = sign_in(cluster, upn, &client.nonce(), "openid profile email offline_access");
     let spec = CertificateSpec::new(client.pk_token(&id_token).unwrap());
@@ -191,4 +198,31 @@ fn what_such_a_client_may_not_do_is_refused_with_its_reason() {
     // The whole one, in the end.
     let login = cluster.ssh(&holder(&cluster, &client, &spec()), name, &["true"]);
     assert!(login.is_in(), "{login:?}\n{}", why(&cluster, name));
+}
+
+#[test]
+fn what_such_a_certificate_is_known_by_ends_its_session_and_opens_none() {
+    let cluster = start();
+    let name = world::ALICE.upn;
+    for handle in ["key", "key-id"] {
+        cluster.node.shell("rm -f /etc/nightlatch/revoked; sleep 3").unwrap();
+        let alice = person(&cluster, name, KeyType::Ed25519);
+        let mut shell =
+            cluster.node.ssh_command(&alice, name, &[], &["sleep", "60"]).unwrap().spawn().unwrap();
+        let sessions = || cluster.node.shell("nightlatch -o json sessions list").unwrap();
+        let note = || -> Option<String> {
+            let rows: Value = serde_json::from_str(&sessions()).ok()?;
+            Some(rows.as_array()?.first()?["certificate"].as_str()?.to_owned())
+        };
+        wait_until("the session", SOON, || note().is_some()).unwrap();
+        // `key SHA256:... key id openpubkey ...`, as `sessions` shows it.
+        let note = note().unwrap();
+        let (key, id) = note.strip_prefix("key ").unwrap().split_once(" key id ").unwrap();
+        let line = if handle == "key" { format!("key {key}\n") } else { format!("key-id {id}\n") };
+        cluster.node.write_file("/etc/nightlatch/revoked", line.as_bytes(), 0o644, "root:root").unwrap();
+        wait_until("the end of the session", SOON, || shell.try_wait().unwrap().is_some())
+            .unwrap_or_else(|late| panic!("{late}: {line}\n{}\n{}", sessions(), cluster.journal()));
+        let again = cluster.ssh(&alice, name, &["true"]);
+        assert!(!again.is_in() && why(&cluster, name).contains("cert_revoked"), "{line}: {again:?}");
+    }
 }

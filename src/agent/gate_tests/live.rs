@@ -265,10 +265,12 @@ fn a_certificate_that_is_taken_back_ends_its_session_and_no_other() {
     rig.role(1, Role::User);
     assert_eq!(rig.login(ALICE, 1), "permit");
     let row = rig.session(1);
-    let (serial, key_id) = super::super::credential::read_note(&row.certificate).unwrap();
+    let handle = super::super::credential::read_note(&row.certificate).unwrap();
+    let (serial, key_id) = (handle.serial.unwrap(), &handle.key_id);
     for (line, word) in [
         (format!("serial {serial}"), "cert_revoked alone"),
         (format!("key-id {key_id}"), "cert_revoked alone"),
+        (format!("key {}", handle.fingerprint), "cert_revoked alone"),
         (format!("serial {}", serial + 1), "stays"),
     ] {
         rig.gate.with_facts(|facts| facts.revoked = crate::login::Revocations::parse(&line).unwrap());

@@ -190,7 +190,8 @@ fn accepted(claims: &Claims, format: Option<Format>) {
     }
     let Value::Object(members) = document else { return };
     let shown = |value: &Value| match value {
-        Value::String(text) => text.clone(),
+        // What a token says is its issuer's text, not ours: nothing of it may move a terminal's cursor.
+        Value::String(text) => text.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
         other => other.to_string(),
     };
     let rows = members.iter().filter(|(_, value)| !value.is_null());

@@ -193,6 +193,23 @@ fn no_token_of_a_key_seen_in_72_hours_is_refused_in_140_days_of_flapping() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_or_is_behind_empties_nothing() {
+    let mut chance = Chance(SEED);
+    let signers = history(&mut chance);
+    let named = |at: i64| signers.iter().filter(|one| one.is_named(at)).count();
+    let now = 50 * DAY;
+    for wrong in [now + 5 * DAY, now + 400 * DAY, now - 5 * DAY, now - 400 * DAY] {
+        let mut keys = KeySet::default();
+        keys.merge(document(&signers, now).as_bytes(), Timestamp(now)).unwrap();
+        keys.merge(document(&signers, now).as_bytes(), Timestamp(wrong)).unwrap();
+        assert_eq!(keys.len(), named(now), "under the wrong clock");
+        keys.merge(document(&signers, now + HOUR).as_bytes(), Timestamp(now + HOUR)).unwrap();
+        assert!(keys.len() >= named(now + HOUR), "and after it");
+        assert_eq!(keys.newest(), Some(Timestamp(now + HOUR)));
+    }
+}
+
+#[test]
 fn the_set_outlives_a_restart_and_a_clock_that_was_wrong() {
     let mut chance = Chance(SEED);
     let signers = history(&mut chance);

@@ -48,7 +48,7 @@ impl Issuer {
         }]})
     }
 
-    /// The claims of a work account that signed in at `now`, in seconds since 1970. Entra dates tokens back by
+    /// The claims, the optional `upn` among them, of a work account that signed in at `now`, in seconds since 1970. Entra dates tokens back by
     /// 5 minutes. An empty nonce is left out.
     pub fn claims(&self, nonce: &str, now: i64) -> Value {
         let issued = now.saturating_sub(300);
@@ -67,6 +67,7 @@ impl Issuer {
             "sid": "66666666-7777-4888-8999-aaaaaaaaaaaa",
             "sub": "dGhlIHBhaXJ3aXNlIHN1YmplY3Qgb2YgQWRh",
             "tid": self.tenant,
+            "upn": "ada@example.com",
             "uti": "dXRpIG9mIGEgdG9rZW4",
             "ver": "2.0",
         });

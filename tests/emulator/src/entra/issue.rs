@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::Proof;
 use super::{Cloud, issuer};
+use crate::apps::App;
 use crate::directory::{Kind, Principal};
 use crate::ids;
 use crate::jwt;
@@ -131,12 +132,12 @@ pub(crate) fn id_token(
     world: &World,
     cloud: &Cloud,
     principal: &Principal,
-    client_id: &str,
+    app: &App,
     session: &Session,
 ) -> String {
     let now = world.now();
     let mut claims = json!({
-        "aud": client_id,
+        "aud": app.client_id,
         "iss": issuer(cloud, &world.tenant, true),
         "iat": now, "nbf": now, "exp": now + 3600,
         "name": principal.name(),
@@ -150,6 +151,9 @@ pub(crate) fn id_token(
     });
     if let (false, Some(members)) = (session.nonce.is_empty(), claims.as_object_mut()) {
         members.insert("nonce".into(), session.nonce.as_str().into());
+    }
+    if let (true, Some(members)) = (app.optional_id_claims.contains("upn"), claims.as_object_mut()) {
+        members.insert("upn".into(), principal.upn.as_str().into());
     }
     world.token_key().map(|key| jwt::sign(&key, &claims)).unwrap_or_default()
 }

@@ -299,10 +299,7 @@ fn respond(
             }
         }
         if wanted.openid {
-            set(
-                "id_token",
-                issue::id_token(world, request.cloud, &principal, &app.client_id, &session).into(),
-            );
+            set("id_token", issue::id_token(world, request.cloud, &principal, app, &session).into());
         }
         if request.form.text("client_info") == "1" {
             set("client_info", issue::client_info(world, &principal).into());
