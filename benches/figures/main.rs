@@ -13,6 +13,7 @@
     reason = "a bench reads the clock, prints, and has nobody to answer to when it breaks"
 )]
 
+mod decision;
 mod echo;
 mod fetches;
 mod grammar;
@@ -73,6 +74,9 @@ fn figures(groups: &[&str]) -> Result<u8, String> {
     }
     if chosen("token") {
         rows.extend(token::rows(&programs, quick)?);
+    }
+    if chosen("decision") {
+        rows.extend(decision::rows(quick)?);
     }
     if chosen("grammar") {
         rows.push(grammar::row(quick));
