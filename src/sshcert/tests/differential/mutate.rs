@@ -136,7 +136,7 @@ pub(crate) fn options(random: &mut Random, builder: &mut CertificateBuilder, mar
             marks.push(Refusal::OptionSize);
         }
         4 => {
-            *section = strings([b"zzz".to_vec(), vec![b'z'; 8193 + random.below(2000)]]);
+            *section = strings([b"zzz".to_vec(), vec![b'z'; 32_769 + random.below(2000)]]);
             marks.push(Refusal::OptionSize);
         }
         5 => {
