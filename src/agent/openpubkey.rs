@@ -12,6 +12,8 @@ use crate::login::{NameClaim, ProofRules};
 pub(super) const DEFAULT_EXPIRATION: &str = "4h";
 /// The shortest and the longest that can be configured, in seconds.
 const EXPIRATION_S: (i64, i64) = (300, 7 * 86_400);
+/// The shortest and the longest time since a sign-in that can be demanded, in seconds.
+const AUTH_AGE_S: (i64, i64) = (60, 30 * 86_400);
 /// How far the clocks of Entra and of the node may differ, in seconds.
 const LEEWAY_S: i64 = 60;
 
@@ -44,10 +46,24 @@ pub(super) fn rules(
         person: None,
         nonce: None,
         guests: config.login.guests.unwrap_or(true),
-        evidence: Evidence::default(),
+        evidence: evidence(&config.openpubkey)?,
         leeway_s: LEEWAY_S,
     };
     Ok(Some(ProofRules { expected, expiration, name }))
+}
+
+/// What an ID token must show beside who it is about.
+fn evidence(wanted: &config::OpenPubkey) -> Result<Evidence, SettingsError> {
+    let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let (least, most) = AUTH_AGE_S;
+    let age = |age| span("openpubkey.max_auth_age", Some(age), age, least, most).map(|_| age.0);
+    Ok(Evidence {
+        amr: words(&wanted.require_amr),
+        acrs: words(&wanted.require_acrs),
+        device: wanted.require_device.unwrap_or(false),
+        forbidden_amr: Vec::new(),
+        max_auth_age_s: wanted.max_auth_age.map(age).transpose()?,
+    })
 }
 
 fn expiration(text: &str) -> Result<Expiration, SettingsError> {

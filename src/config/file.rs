@@ -180,6 +180,14 @@ pub struct OpenPubkey {
     /// How long a sign-in is good for: a length of time since the ID token was issued, `oidc` for as long as that token,
     /// or `oidc-refreshed` for as long as the newest one that the client put in. Default `4h`, at most a week.
     pub expiration: Option<String>,
+    /// Ways of signing in that the ID token's `amr` must name, such as `mfa`. Default: none.
+    pub require_amr: Option<Vec<String>>,
+    /// Authentication contexts that its `acrs` must name, such as `c1`. Default: none.
+    pub require_acrs: Option<Vec<String>>,
+    /// Whether it must name a device (`deviceid`). Default false.
+    pub require_device: Option<bool>,
+    /// How long ago the person may have signed in (`auth_time`), at every login. Default: not looked at.
+    pub max_auth_age: Option<Span>,
     /// The claim with the login name: `upn`, an optional claim, or `preferred_username`. Default `upn`.
     pub name_claim: Option<NameClaim>,
 }

@@ -11,7 +11,7 @@ mod load;
 pub use broker::{Broker, BrokerIdentity, BrokerIdentityKind, SignIn};
 pub use duration::Span;
 pub use file::{
-    CaSource, Cloud, Config, ExpiryTime, Identity, Kind, Login, Mode, NameClaim, Network, Node, RoleBackEnd,
-    RoleScope, Trust,
+    CaSource, Cloud, Config, ExpiryTime, Identity, Kind, Login, Mode, NameClaim, Network, Node, OpenPubkey,
+    RoleBackEnd, RoleScope, Trust,
 };
 pub use load::{ConfigError, DROP_INS, Entry, FILE, Loaded, Origin, load, load_installed};

@@ -142,6 +142,8 @@ fn reason_for(refusal: PkRefusal) -> Reason {
             Refusal::Tenant | Refusal::ConsumerTenant => Reason::TenantMismatch,
             Refusal::NotYetValid | Refusal::IssuedInFuture => Reason::CertNotYetValid,
             Refusal::Guest => Reason::NameNotAllowed,
+            Refusal::Evidence(_) | Refusal::ForbiddenMethod => Reason::EvidenceMissing,
+            Refusal::AuthAge => Reason::SignInOver,
             _ => Reason::IdTokenRefused,
         },
         _ => Reason::ProofMalformed,

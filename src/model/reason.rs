@@ -106,6 +106,8 @@ reasons! {
         "try again in a minute; the key set is being fetched";
     TokenKeysUnknown "token_keys_unknown" Unknown "this node has no keys yet to check ID tokens with"
         "check that the node reaches the sign-in host (login.microsoftonline.com)";
+    EvidenceMissing "evidence_missing" Denial "the sign-in behind the certificate does not show what this node requires"
+        "sign in again as this node requires (another factor, a managed device); `nightlatch explain` names what is missing";
     SignInOver "sign_in_over" Denial "the sign-in behind the certificate is too long ago"
         "sign in again with the client (`opkssh login`)";
     // The name and the person.

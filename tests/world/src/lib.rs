@@ -15,6 +15,7 @@ mod desk;
 mod image;
 mod install;
 mod node;
+mod openpubkey;
 mod person;
 pub mod playground;
 mod run;
@@ -27,6 +28,10 @@ pub use cluster::Cluster;
 pub use image::{Image, prepare};
 pub use install::{Binaries, attach, install};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
+pub use openpubkey::{
+    OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, openpubkey_holder, openpubkey_person, openpubkey_sign_in,
+    register_openpubkey,
+};
 pub use person::{Person, SshOutcome, local_user};
 pub use run::{WorldError, wait_until};
 pub use service::{Service, interop, interop_drivers};

@@ -152,10 +152,24 @@ pub(crate) fn id_token(
     if let (false, Some(members)) = (session.nonce.is_empty(), claims.as_object_mut()) {
         members.insert("nonce".into(), session.nonce.as_str().into());
     }
-    if let (true, Some(members)) = (app.optional_id_claims.contains("upn"), claims.as_object_mut()) {
-        members.insert("upn".into(), principal.upn.as_str().into());
+    if let Some(members) = claims.as_object_mut() {
+        members.extend(optional(app, principal, session));
     }
     world.token_key().map(|key| jwt::sign(&key, &claims)).unwrap_or_default()
+}
+
+/// What the application asks for in its ID tokens, as far as there is something to say.
+fn optional(app: &App, principal: &Principal, session: &Session) -> Vec<(String, Value)> {
+    let said = |name: &str| match name {
+        "upn" => Some(principal.upn.as_str().into()),
+        "amr" => Some(json!(principal.claims.amr)),
+        "acrs" if principal.claims.acrs.is_empty() => None,
+        "acrs" => Some(json!(principal.claims.acrs)),
+        "auth_time" => Some(principal.claims.auth_time.unwrap_or(session.auth_time).into()),
+        "deviceid" => principal.claims.deviceid.as_deref().map(Value::from),
+        _ => None,
+    };
+    app.optional_id_claims.iter().filter_map(|name| Some((name.clone(), said(name)?))).collect()
 }
 
 /// Who the tokens are about, in MSAL's terms.

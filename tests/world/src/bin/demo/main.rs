@@ -8,6 +8,7 @@
 )]
 
 mod live;
+mod own;
 mod tokens;
 
 use std::process::ExitCode;
@@ -21,9 +22,11 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Every step of the story.
-const STEPS: usize = 14 + live::STEPS + tokens::STEPS;
+const STEPS: usize = 14 + own::STEPS + live::STEPS + tokens::STEPS;
 /// The demo's node judges sessions often, so that nobody has to watch for a minute.
-const CONFIGURATION: &str = "[login]\nrejudge = \"5s\"\n";
+const CONFIGURATION: &str = "[login]\nrejudge = \"5s\"\n\
+                             [openpubkey]\nclient_ids = [\"0f0f0f0f-1111-4222-8333-444444444444\"]\n\
+                             require_amr = [\"mfa\"]\n";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -112,6 +115,7 @@ fn tell(story: &mut Story<std::io::Stdout>) -> Option<()> {
     story.step("local-user-as-before", || {
         expect_in(&cluster.node.ssh(&bob, "bob", &["id", "-un"], &[])?, "bob")
     })?;
+    own::tell(story, &cluster)?;
     live::tell(story, &cluster, &bob)?;
     tokens::tell(story, &cluster)
 }
