@@ -15,6 +15,7 @@ mod output;
 mod program;
 mod sessions;
 mod sign_in;
+mod ssh;
 mod token;
 
 use std::path::PathBuf;
@@ -116,6 +117,11 @@ enum Command {
     Logout,
     /// Show what the broker sees of you, and who is signed in under your uid.
     Whoami,
+    /// Write an SSH certificate for nodes that take OpenPubkey certificates: sign in in the browser once, then it is used
+    /// for hours.
+    Cert(ssh::CertArguments),
+    /// Log in to a node with such a certificate: `nightlatch ssh [user@]node [-- command]`.
+    Ssh(ssh::SshArguments),
     /// The exec plugin of kubectl, with the flags of Azure kubelogin.
     Kubelogin {
         #[command(subcommand)]
@@ -184,6 +190,8 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Login(how) => sign_in::login(&how, asked),
         Command::Logout => sign_in::logout(asked),
         Command::Whoami => sign_in::whoami(asked),
+        Command::Cert(arguments) => ssh::cert(&arguments, format),
+        Command::Ssh(arguments) => ssh::ssh(&arguments),
         Command::Kubelogin { command } => kubelogin::run(&command),
         Command::Completions { shell } => completions::completions(shell),
         Command::Man { folder } => completions::man(&folder),

@@ -189,7 +189,7 @@ impl<W: Write> Screen<W> {
     }
 }
 
-fn listen() -> Result<(TcpListener, u16), BrokerError> {
+pub(super) fn listen() -> Result<(TcpListener, u16), BrokerError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(BrokerError::Runtime)?;
     let port = listener.local_addr().map_err(BrokerError::Runtime)?.port();
     Ok((listener, port))
@@ -197,7 +197,7 @@ fn listen() -> Result<(TcpListener, u16), BrokerError> {
 
 /// A program that opens the page is the person's own choice of browser; where there is none, the address
 /// is printed and that is enough.
-fn open_browser(url: &str) {
+pub(super) fn open_browser(url: &str) {
     complain(&format!("to sign in, open this page in a browser on this machine:\n\n  {url}\n"));
     if std::env::var_os("DISPLAY").is_some() || std::env::var_os("WAYLAND_DISPLAY").is_some() {
         let null = std::process::Stdio::null;
@@ -215,7 +215,7 @@ fn code(device: &DeviceStep) -> String {
 }
 
 /// The first request that carries an answer of Entra: the query of a GET or the body of a form POST.
-fn wait_for_browser(listener: &TcpListener) -> Option<String> {
+pub(super) fn wait_for_browser(listener: &TcpListener) -> Option<String> {
     for _ in 0..MAX_BROWSER_REQUESTS {
         let (stream, peer) = listener.accept().ok()?;
         if !peer.ip().is_loopback() {

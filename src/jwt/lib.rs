@@ -10,6 +10,7 @@
 
 mod cic;
 mod claims;
+mod client;
 mod compact;
 mod expected;
 mod header;
@@ -25,6 +26,7 @@ mod refusal;
 mod validate;
 
 pub use claims::{Claims, Groups};
+pub use client::ClientHeader;
 pub use expected::{Evidence, Expected, Issuer, Kind, Version};
 pub use header::Algorithm;
 pub use key_set::{KeySet, KeySetError, Merged};

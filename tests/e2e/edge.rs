@@ -8,11 +8,12 @@ use std::path::Path;
 use nightlatch_emulator::world;
 use nightlatch_openpubkey::KeyType;
 use nightlatch_world::{
-    Binaries, Metadata, Node, NodeSpec, Tenant, attach, install, local_user, prepare, wait_until,
+    Binaries, Metadata, Node, NodeSpec, OPENPUBKEY_CLIENT, Tenant, attach, install, local_user, prepare,
+    register_openpubkey, wait_until,
 };
 use serde_json::json;
 
-use crate::openpubkey::{self, CLIENT};
+use crate::openpubkey;
 use crate::site::SOON;
 use crate::tenant::Cluster;
 
@@ -26,7 +27,7 @@ fn boot() -> Cluster {
     let tenant = Tenant::start(&node, Metadata::None).unwrap();
     let text = format!(
         "mode = \"enforce\"\ntenant = \"{}\"\n[node]\nkind = \"aks-arc\"\nregion = \"{}\"\ncluster_id = \"{}\"\n\
-         client_id = \"{}\"\ntoken_file = \"/etc/nightlatch/token\"\n[openpubkey]\nclient_ids = [\"{CLIENT}\"]\n",
+         client_id = \"{}\"\ntoken_file = \"/etc/nightlatch/token\"\n[openpubkey]\nclient_ids = [\"{OPENPUBKEY_CLIENT}\"]\n",
         world::TENANT,
         world::REGION,
         world::ARC_CLUSTER,
@@ -55,7 +56,7 @@ fn register(cluster: &Cluster) {
     let control = |method: &str, path: &str, body: serde_json::Value| {
         cluster.tenant.control(method, path, &body).unwrap_or_else(|why| panic!("{path}: {why}"))
     };
-    openpubkey::register(cluster);
+    register_openpubkey(&cluster.tenant).unwrap();
     control(
         "POST",
         "role-assignments",

@@ -1,101 +1,32 @@
 //! People whose own client signed their certificate, with a sign-in at Entra in it (OpenPubkey): real sshd, the
 //! emulated tenant's sign-in pages, and a client that was written from the specification alone.
 
-use std::os::unix::fs::PermissionsExt;
-
 use nightlatch_emulator::world;
 use nightlatch_openpubkey::{CertificateSpec, Client, KeyType};
-use nightlatch_world::{Person, wait_until};
+use nightlatch_world::{
+    OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, Person, openpubkey_holder, openpubkey_person, openpubkey_sign_in,
+    register_openpubkey, wait_until,
+};
 use serde_json::{Value, json};
 
 use crate::site::SOON;
 use crate::tenant::Cluster;
 
-/// The organisation's own public client.
-pub(crate) const CLIENT: &str = "0f0f0f0f-1111-4222-8333-444444444444";
-const REDIRECT: &str = "http://localhost:3000/login-callback";
-/// A PKCE verifier, and its S256 challenge (RFC 7636, appendix B).
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-
 /// A cluster whose nodes take such certificates.
 fn start() -> Cluster {
-    let cluster = Cluster::start(&format!("[openpubkey]\nclient_ids = [\"{CLIENT}\"]\n"));
-    register(&cluster);
+    let cluster = Cluster::start(&format!("[openpubkey]\nclient_ids = [\"{OPENPUBKEY_CLIENT}\"]\n"));
+    register_openpubkey(&cluster.tenant).unwrap();
     cluster
-}
-
-/// Registers the client in the tenant.
-pub(crate) fn register(cluster: &Cluster) {
-    let app = json!({"name": "node logins", "public": true, "redirect_uris": [REDIRECT],
-                     "optional_id_claims": ["upn"]});
-    cluster.tenant.control("PUT", &format!("apps/{CLIENT}"), &app).unwrap();
-}
-
-/// The ID token of a sign-in in the browser, by code and PKCE.
-fn sign_in(cluster: &Cluster, upn: &str, nonce: &str, scope: &str) -> String {
-    let base = format!("https://login.microsoftonline.com/{}/oauth2/v2.0", world::TENANT);
-    let fields = [
-        ("client_id", CLIENT),
-        ("response_type", "code"),
-        ("redirect_uri", REDIRECT),
-        ("scope", scope),
-        ("nonce", nonce),
-        ("state", "s"),
-        ("login_hint", upn),
-        ("code_challenge", CHALLENGE),
-        ("code_challenge_method", "S256"),
-    ];
-    let authorize = curl(
-        cluster,
-        &["-G", "-o", "/dev/null", "-w", "%{redirect_url}"],
-        &fields,
-        &format!("{base}/authorize"),
-    );
-    let code = authorize.split("code=").nth(1).and_then(|rest| rest.split('&').next());
-    let code = code.unwrap_or_else(|| panic!("no code: {authorize}"));
-    let fields = [
-        ("client_id", CLIENT),
-        ("grant_type", "authorization_code"),
-        ("redirect_uri", REDIRECT),
-        ("scope", scope),
-        ("code", code),
-        ("code_verifier", VERIFIER),
-    ];
-    let answer = curl(cluster, &[], &fields, &format!("{base}/token"));
-    let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|why| panic!("{why}: {answer}"));
-    answer["id_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
-}
-
-fn curl(cluster: &Cluster, more: &[&str], fields: &[(&str, &str)], url: &str) -> String {
-    let mut words: Vec<String> =
-        ["curl", "-sS", "--resolve", "login.microsoftonline.com:443:127.0.0.1"].map(str::to_owned).to_vec();
-    words.extend(more.iter().map(|word| (*word).to_owned()));
-    for (name, value) in fields {
-        words.extend(["--data-urlencode".to_owned(), format!("{name}={value}")]);
-    }
-    words.push(url.to_owned());
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    crate::site::text(&cluster.node.exec(&words).unwrap())
 }
 
 /// Somebody who signed in as `upn` with such a client of this kind of key.
 pub(crate) fn person(cluster: &Cluster, upn: &str, key_type: KeyType) -> Person {
-    let client = Client::new(key_type).unwrap();
-    let id_token = sign_in(cluster, upn, &client.nonce(), "openid profile email offline_access");
-    let spec = CertificateSpec::new(client.pk_token(&id_token).unwrap());
-    holder(cluster, &client, &spec)
+    openpubkey_person(&cluster.image, &cluster.node, upn, key_type).unwrap()
 }
 
 /// Somebody with this certificate and its key.
 fn holder(cluster: &Cluster, client: &Client, spec: &CertificateSpec) -> Person {
-    let person = Person::new(&cluster.image).unwrap();
-    std::fs::write(person.key_path(), client.private_key_openssh().unwrap()).unwrap();
-    std::fs::set_permissions(person.key_path(), std::fs::Permissions::from_mode(0o600)).unwrap();
-    // ssh believes the file beside the key before the key itself, and this one is of another key.
-    std::fs::remove_file(person.key_path().with_extension("pub")).unwrap();
-    std::fs::write(person.certificate_path(), format!("{}\n", client.certificate(spec).unwrap())).unwrap();
-    person
+    openpubkey_holder(&cluster.image, client, spec).unwrap()
 }
 
 /// Why the last login of this name was refused.
@@ -119,7 +50,7 @@ fn a_client_that_signed_its_own_certificate_logs_in_by_the_roles_of_its_person()
     }
     let said = why(&cluster, name);
     assert!(
-        said.contains("OpenPubkey: https://login.microsoftonline.com/") && said.contains(CLIENT),
+        said.contains("OpenPubkey: https://login.microsoftonline.com/") && said.contains(OPENPUBKEY_CLIENT),
         "{said}"
     );
 
@@ -174,7 +105,7 @@ fn what_such_a_client_may_not_do_is_refused_with_its_reason() {
         assert!(said.contains(reason), "{reason}: {said}");
     };
     let client = Client::new(KeyType::EcdsaP256).unwrap();
-    let id_token = sign_in(&cluster, name, &client.nonce(), "openid profile email");
+    let id_token = openpubkey_sign_in(&cluster.node, name, &client.nonce(), OPENPUBKEY_SCOPE).unwrap();
     let proof = client.pk_token(&id_token).unwrap();
     let spec = || CertificateSpec::new(proof.clone());
     // A bearer token for anybody to read.
@@ -187,7 +118,7 @@ fn what_such_a_client_may_not_do_is_refused_with_its_reason() {
     let stolen = CertificateSpec::new(thief.pk_token(&id_token).unwrap());
     refused(&holder(&cluster, &thief, &stolen), "proof_malformed");
     // A sign-in to another application of the tenant.
-    let other = json!({"name": "other", "public": true, "redirect_uris": [REDIRECT]});
+    let other = json!({"name": "other", "public": true});
     cluster.tenant.control("PUT", "apps/0f0f0f0f-1111-4222-8333-555555555555", &other).unwrap();
     let claims = json!({"user": name, "audience": "0f0f0f0f-1111-4222-8333-555555555555", "v2": true,
                         "claims": {"nonce": client.nonce(), "scp": null, "azp": null, "azpacr": null}});
@@ -225,4 +156,121 @@ fn what_such_a_certificate_is_known_by_ends_its_session_and_opens_none() {
         let again = cluster.ssh(&alice, name, &["true"]);
         assert!(!again.is_in() && why(&cluster, name).contains("cert_revoked"), "{line}: {again:?}");
     }
+}
+
+/// Each demand lets in whose sign-in shows it, and refuses whose does not by its claim's name.
+#[test]
+fn what_a_sign_in_must_show_is_looked_for_in_its_token() {
+    let cluster = start();
+    cluster.node.shell("install -d -m 0755 /etc/nightlatch/conf.d").unwrap();
+    let name = world::ALICE.upn;
+    let now = || -> i64 { cluster.node.shell("date +%s").unwrap().trim().parse().unwrap() };
+    let claims = |claims: &Value| {
+        cluster.tenant.control("PUT", &format!("users/{name}/claims"), claims).unwrap();
+    };
+    let device = "de71ce00-0000-4000-8000-000000000001";
+    let bare = json!({"amr": ["pwd"], "acrs": [], "deviceid": null, "auth_time": now()});
+    let with = |key: &str, value: Value| {
+        let mut shown = bare.clone();
+        shown[key] = value;
+        shown
+    };
+    for (demand, shows, lacks, reason, claim) in [
+        (
+            "require_amr = [\"mfa\"]",
+            with("amr", json!(["pwd", "mfa"])),
+            bare.clone(),
+            "evidence_missing",
+            "`amr`",
+        ),
+        (
+            "require_acrs = [\"c1\"]",
+            with("acrs", json!(["c1", "c2"])),
+            with("acrs", json!(["c2"])),
+            "evidence_missing",
+            "`acrs`",
+        ),
+        (
+            "require_device = true",
+            with("deviceid", json!(device)),
+            bare.clone(),
+            "evidence_missing",
+            "`deviceid`",
+        ),
+        (
+            "max_auth_age = \"1h\"",
+            bare.clone(),
+            with("auth_time", json!(now() - 7_200)),
+            "sign_in_over",
+            "too long ago",
+        ),
+    ] {
+        let text = format!("[openpubkey]\n{demand}\n");
+        cluster
+            .node
+            .write_file("/etc/nightlatch/conf.d/demand.toml", text.as_bytes(), 0o644, "root:root")
+            .unwrap();
+        cluster.node.shell("systemctl restart nightlatchd").unwrap();
+        claims(&shows);
+        let alice = person(&cluster, name, KeyType::Ed25519);
+        let login = cluster.ssh(&alice, name, &["true"]);
+        assert!(login.is_in(), "{demand}: {login:?}\n{}", why(&cluster, name));
+        claims(&lacks);
+        let alice = person(&cluster, name, KeyType::Ed25519);
+        let refused = cluster.ssh(&alice, name, &["true"]);
+        let said = why(&cluster, name);
+        assert!(!refused.is_in() && said.contains(reason) && said.contains(claim), "{demand}: {said}");
+    }
+    // A demand that cannot be understood changes nothing that runs.
+    let bad = "[openpubkey]\nrequire_amrs = [\"mfa\"]\n";
+    cluster
+        .node
+        .write_file("/etc/nightlatch/conf.d/demand.toml", bad.as_bytes(), 0o644, "root:root")
+        .unwrap();
+    let said = cluster.node.shell("nightlatch config show 2>&1 || true").unwrap();
+    assert!(said.contains("require_amrs") && said.contains("line 2"), "{said}");
+}
+
+/// Opens the page as a browser would, and follows where it leads.
+const BROWSER: &str = "#!/bin/sh\necho opened >>/run/browser.log\n\
+                       exec curl -sSL --resolve login.microsoftonline.com:443:127.0.0.1 -o /dev/null \"$1\"\n";
+
+/// From nothing to a shell in one command, and the second time without a page.
+#[test]
+fn nightlatch_ssh_signs_in_once_and_logs_in() {
+    let cluster = start();
+    let (node, name) = (&cluster.node, world::ALICE.upn);
+    node.shell("useradd --create-home --shell /bin/bash traveller").unwrap();
+    node.write_file("/usr/local/bin/xdg-open", BROWSER.as_bytes(), 0o755, "root:root").unwrap();
+    node.shell("touch /run/browser.log; chmod 666 /run/browser.log").unwrap();
+    let run = |words: &str| {
+        let command = format!(
+            "runuser -u traveller -- env HOME=/home/traveller DISPLAY=:0 AZURE_TENANT_ID={} NIGHTLATCH_CLIENT_ID={} \
+             nightlatch {words}",
+            world::TENANT,
+            OPENPUBKEY_CLIENT
+        );
+        node.exec(&["sh", "-c", &command]).unwrap()
+    };
+    let opened = || node.shell("wc -l </run/browser.log").unwrap().trim().to_owned();
+    let anywhere = "-O StrictHostKeyChecking=no";
+    let out = |done: &std::process::Output| String::from_utf8_lossy(&done.stdout).trim().to_owned();
+    let first = run(&format!("ssh --login-hint {name} {anywhere} 127.0.0.1 -- id -un"));
+    assert_eq!(out(&first), name, "{}\n{}", String::from_utf8_lossy(&first.stderr), why(&cluster, name));
+    assert_eq!(opened(), "1");
+    // The name may be given; nobody is asked again, and whose it is not does not get in.
+    assert_eq!(out(&run(&format!("ssh {anywhere} {name}@127.0.0.1 -- id -un"))), name);
+    assert!(!run(&format!("ssh {anywhere} {}@127.0.0.1 -- id", world::ADELE.upn)).status.success());
+    assert_eq!(opened(), "1");
+    // The same certificate for other programs, and a new one when it is asked for.
+    assert!(out(&run("cert")).starts_with(name));
+    assert!(run(&format!("cert --renew --login-hint {name}")).status.success());
+    assert_eq!(opened(), "2");
+    let modes = node.shell("cd /home/traveller/.ssh/nightlatch && stat -c '%a %n' . *").unwrap();
+    assert_eq!(modes, "700 .\n600 id_ed25519\n600 id_ed25519-cert.pub\n600 sign-in.json\n");
+    // What cannot be done is said before anything is opened.
+    let lost = run("cert --cloud Azure --renew");
+    let words = String::from_utf8_lossy(&lost.stderr).into_owned();
+    assert!(lost.status.code() == Some(2) && words.contains("AzureUSGovernment"), "{words}");
+    assert_eq!(opened(), "2");
 }

@@ -61,6 +61,15 @@ impl Browser {
         Self { state, nonce, verifier, redirect_uri, claims, url }
     }
 
+    /// The same with a nonce of the caller's, which commits to something (OpenPubkey). Only before the address is shown.
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: String) -> Self {
+        // Both are base64url: none of their characters is written otherwise in an address.
+        self.url = self.url.replacen(&format!("nonce={}", self.nonce), &format!("nonce={nonce}"), 1);
+        self.nonce = nonce;
+        self
+    }
+
     /// The address that the person opens.
     #[must_use]
     pub fn url(&self) -> &str {

@@ -154,6 +154,31 @@ impl SignIn {
         self.signed(answer, Some(browser.nonce()), now)
     }
 
+    /// Redeems the code for the ID token alone, as it came: what proves the sign-in to somebody else.
+    ///
+    /// # Errors
+    /// As [`SignIn::redeem`].
+    pub async fn redeem_id_token(
+        &self,
+        browser: &Browser,
+        code: &Secret,
+        now: Timestamp,
+    ) -> Result<(PersonId, Secret), Failure> {
+        let form = Form::new(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", &self.client_id),
+            ("code", code.expose()),
+            ("redirect_uri", browser.redirect_uri()),
+            ("code_verifier", browser.verifier()),
+            ("scope", SIGN_IN_SCOPES),
+        ]);
+        let mut answer = self.endpoint.post(&form.maybe("claims", browser.claims()), now).await?;
+        let unfit = |error: IdTokenError| Failure::new(FailureClass::NeedsUser, error.to_string());
+        let person = self.person(&answer, Some(browser.nonce()), now).map_err(unfit)?;
+        let token = answer.id_token.take().ok_or_else(|| unfit(IdTokenError::Missing))?;
+        Ok((person, token))
+    }
+
     /// Begins a sign-in on another device.
     ///
     /// # Errors

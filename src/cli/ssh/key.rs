@@ -1,0 +1,143 @@
+//! A key of the person's own, and the two files that ssh reads: the private key (PROTOCOL.key) and a certificate that the
+//! key signed itself (PROTOCOL.certkeys) with the proof of a sign-in in it.
+//!
+//! The private key is written nowhere but into its file.
+
+use aws_lc_rs::encoding::AsBigEndian;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nightlatch_model::Secret;
+
+/// The types of key and certificate.
+const KEY_TYPE: &str = "ssh-ed25519";
+const CERTIFICATE_TYPE: &str = "ssh-ed25519-cert-v01@openssh.com";
+/// A user's certificate, not a host's.
+const USER: u32 = 1;
+/// The principal of a certificate for whatever name the sign-in allows.
+const PRINCIPAL: &str = "opkssh-wildcard";
+/// Where the proof stands.
+const PROOF: &str = "openpubkey-pkt";
+/// What a node may let the session do; a node's own rules are narrower.
+const PERMITS: [&str; 5] = [
+    "permit-X11-forwarding",
+    "permit-agent-forwarding",
+    "permit-port-forwarding",
+    "permit-pty",
+    "permit-user-rc",
+];
+/// The line length of an armoured key file, in characters.
+const LINE: usize = 70;
+
+/// A key pair.
+pub(super) struct Key {
+    pair: Ed25519KeyPair,
+    public: [u8; 32],
+}
+
+impl Key {
+    /// A new one; `None` without randomness.
+    pub(super) fn generate() -> Option<Self> {
+        let pair = Ed25519KeyPair::generate().ok()?;
+        let public = pair.public_key().as_ref().try_into().ok()?;
+        Some(Self { pair, public })
+    }
+
+    /// The public half.
+    pub(super) const fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
+    /// A signature.
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(message).as_ref().to_vec()
+    }
+
+    /// The private key as a file that `ssh` reads, without a passphrase; `check` is any number.
+    pub(super) fn private_file(&self, check: u32, comment: &str) -> Option<Secret> {
+        let seed = self.pair.seed().ok()?;
+        let seed = AsBigEndian::<aws_lc_rs::encoding::Curve25519SeedBin<'_>>::as_be_bytes(&seed).ok()?;
+        let public = [string(KEY_TYPE.as_bytes()), string(&self.public)].concat();
+        let mut private = [check.to_be_bytes(), check.to_be_bytes()].concat();
+        private.extend_from_slice(&public);
+        private.extend(string(&[seed.as_ref(), &self.public[..]].concat()));
+        private.extend(string(comment.as_bytes()));
+        let padding = (1_u8..).take((8 - private.len() % 8) % 8);
+        private.extend(padding);
+        let mut file = b"openssh-key-v1\0".to_vec();
+        for part in [&b"none"[..], b"none", b""] {
+            file.extend(string(part));
+        }
+        file.extend(1_u32.to_be_bytes());
+        file.extend(string(&public));
+        file.extend(string(&private));
+        let text = STANDARD.encode(&file);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(LINE).filter_map(|line| str::from_utf8(line).ok()).collect();
+        let name = "OPENSSH PRIVATE KEY";
+        Some(Secret::new(format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n"))))
+    }
+
+    /// The certificate's line. It has no end of its own: the node ends it with the sign-in.
+    pub(super) fn certificate(&self, proof: &str, nonce: &[u8; 32], comment: &str) -> String {
+        let own = [string(KEY_TYPE.as_bytes()), string(&self.public)].concat();
+        let mut extensions = [string(PROOF.as_bytes()), string(&string(proof.as_bytes()))].concat();
+        for name in PERMITS {
+            extensions.extend([string(name.as_bytes()), string(b"")].concat());
+        }
+        let mut blob = [string(CERTIFICATE_TYPE.as_bytes()), string(nonce), string(&self.public)].concat();
+        blob.extend(0_u64.to_be_bytes());
+        blob.extend(USER.to_be_bytes());
+        blob.extend(string(comment.as_bytes()));
+        blob.extend(string(&string(PRINCIPAL.as_bytes())));
+        blob.extend(0_u64.to_be_bytes());
+        blob.extend(u64::MAX.to_be_bytes());
+        for part in [&b""[..], &extensions, b"", &own] {
+            blob.extend(string(part));
+        }
+        let signature = [string(KEY_TYPE.as_bytes()), string(&self.sign(&blob))].concat();
+        blob.extend(string(&signature));
+        format!("{CERTIFICATE_TYPE} {} {comment}", STANDARD.encode(&blob))
+    }
+}
+
+/// A string of RFC 4251 §5. What is written here is some kilobytes.
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], bytes].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nightlatch_sshcert::{CertKind, Certificate};
+
+    #[test]
+    fn ssh_reads_both_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let key = Key::generate().unwrap();
+        let line = key.certificate("a:b:c:d:e", &[7; 32], "ada@example.com");
+        let (key_type, rest) = line.split_once(' ').unwrap();
+        let certificate = Certificate::from_openssh(key_type, rest.split(' ').next().unwrap()).unwrap();
+        assert!(certificate.is_self_signed() && certificate.kind() == CertKind::User);
+        assert_eq!(certificate.verify_signature(certificate.ca_key()), Ok(()));
+        assert_eq!(certificate.extension_text(PROOF), Ok(Some("a:b:c:d:e")));
+        assert_eq!(certificate.principals(), [PRINCIPAL]);
+        std::fs::write(path("id-cert.pub"), format!("{line}\n")).unwrap();
+        std::fs::write(path("id"), key.private_file(7, "ada@example.com").unwrap().expose()).unwrap();
+        std::process::Command::new("chmod").arg("600").arg(path("id")).status().unwrap();
+        let keygen = |words: &[&str], file: &str| {
+            let done = std::process::Command::new("ssh-keygen").args(words).arg(path(file)).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            String::from_utf8(done.stdout).unwrap()
+        };
+        let public = keygen(&["-y", "-f"], "id");
+        let own = STANDARD.encode([string(KEY_TYPE.as_bytes()), string(key.public())].concat());
+        assert_eq!(public.split(' ').nth(1).unwrap().trim(), own);
+        let shown = keygen(&["-L", "-f"], "id-cert.pub");
+        for word in ["user certificate", "opkssh-wildcard", "permit-pty", "Valid: forever", "Serial: 0"] {
+            assert!(shown.contains(word), "{word}: {shown}");
+        }
+    }
+}
