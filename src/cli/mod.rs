@@ -122,6 +122,8 @@ enum Command {
     Cert(ssh::CertArguments),
     /// Log in to a node with such a certificate: `nightlatch ssh [user@]node [-- command]`.
     Ssh(ssh::SshArguments),
+    /// Print a block of ssh's configuration, so that plain `ssh`, `scp` and what builds on them use such a certificate.
+    SshConfig(ssh::ConfigArguments),
     /// The exec plugin of kubectl, with the flags of Azure kubelogin.
     Kubelogin {
         #[command(subcommand)]
@@ -191,6 +193,7 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Logout => sign_in::logout(asked),
         Command::Whoami => sign_in::whoami(asked),
         Command::Cert(arguments) => ssh::cert(&arguments, format),
+        Command::SshConfig(arguments) => ssh::ssh_config(&arguments),
         Command::Ssh(arguments) => ssh::ssh(&arguments),
         Command::Kubelogin { command } => kubelogin::run(&command),
         Command::Completions { shell } => completions::completions(shell),

@@ -4,8 +4,8 @@
 use nightlatch_emulator::world;
 use nightlatch_openpubkey::{CertificateSpec, Client, KeyType};
 use nightlatch_world::{
-    OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, Person, openpubkey_holder, openpubkey_person, openpubkey_sign_in,
-    register_openpubkey, wait_until,
+    Node, OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, Person, openpubkey_holder, openpubkey_person,
+    openpubkey_sign_in, register_openpubkey, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -235,14 +235,19 @@ fn what_a_sign_in_must_show_is_looked_for_in_its_token() {
 const BROWSER: &str = "#!/bin/sh\necho opened >>/run/browser.log\n\
                        exec curl -sSL --resolve login.microsoftonline.com:443:127.0.0.1 -o /dev/null \"$1\"\n";
 
+/// A local user with a home and a browser.
+fn traveller(node: &Node) {
+    node.shell("useradd --create-home --shell /bin/bash traveller").unwrap();
+    node.write_file("/usr/local/bin/xdg-open", BROWSER.as_bytes(), 0o755, "root:root").unwrap();
+    node.shell("touch /run/browser.log; chmod 666 /run/browser.log").unwrap();
+}
+
 /// From nothing to a shell in one command, and the second time without a page.
 #[test]
 fn nightlatch_ssh_signs_in_once_and_logs_in() {
     let cluster = start();
     let (node, name) = (&cluster.node, world::ALICE.upn);
-    node.shell("useradd --create-home --shell /bin/bash traveller").unwrap();
-    node.write_file("/usr/local/bin/xdg-open", BROWSER.as_bytes(), 0o755, "root:root").unwrap();
-    node.shell("touch /run/browser.log; chmod 666 /run/browser.log").unwrap();
+    traveller(node);
     let run = |words: &str| {
         let command = format!(
             "runuser -u traveller -- env HOME=/home/traveller DISPLAY=:0 AZURE_TENANT_ID={} NIGHTLATCH_CLIENT_ID={} \
@@ -273,4 +278,51 @@ fn nightlatch_ssh_signs_in_once_and_logs_in() {
     let words = String::from_utf8_lossy(&lost.stderr).into_owned();
     assert!(lost.status.code() == Some(2) && words.contains("AzureUSGovernment"), "{words}");
     assert_eq!(opened(), "2");
+}
+
+/// A pipeline has no browser: its federated token is proof for Entra, whose own authority signs the certificate.
+#[test]
+fn a_pipelines_federated_token_logs_in() {
+    let cluster = start();
+    let node = &cluster.node;
+    traveller(node);
+    let control =
+        |method: &str, path: &str, body: Value| cluster.tenant.control(method, path, &body).unwrap();
+    let issuer = format!("https://login.microsoftonline.com/{}/v2.0", world::TENANT);
+    let trust = json!({"federated": [{"issuer": issuer, "subject": world::KUBELET_OID}]});
+    control("PUT", &format!("apps/{}", world::CI_PIPELINE_APP), trust);
+    let order = json!({"user": world::KUBELET_OID, "audience": "api://AzureADTokenExchange", "v2": true});
+    let proof = control("POST", "tokens", order);
+    let token = "/home/traveller/token";
+    node.write_file(token, proof["access_token"].as_str().unwrap().as_bytes(), 0o600, "traveller:traveller")
+        .unwrap();
+    let run = |words: &str| {
+        let command = format!(
+            "runuser -u traveller -- env HOME=/home/traveller nightlatch {words} --tenant {} --client-id {} \
+             --federated-token-file {token}",
+            world::TENANT,
+            world::CI_PIPELINE_APP
+        );
+        node.exec(&["sh", "-c", &command]).unwrap()
+    };
+    let made = run("cert");
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(said.starts_with(world::CI_PIPELINE.oid), "{said}{}", String::from_utf8_lossy(&made.stderr));
+    // Plain ssh, by the block that is printed for it: the certificate is made before ssh connects.
+    node.shell("rm /home/traveller/.ssh/nightlatch/*").unwrap();
+    let block = run("ssh-config --host 127.0.0.1");
+    node.write_file("/home/traveller/.ssh/config", &block.stdout, 0o600, "traveller:traveller").unwrap();
+    let login = format!(
+        "runuser -u traveller -- env HOME=/home/traveller ssh -o StrictHostKeyChecking=no {}@127.0.0.1 id -un",
+        world::CI_PIPELINE.oid
+    );
+    let login = node.exec(&["sh", "-c", &login]).unwrap();
+    let said = String::from_utf8_lossy(&login.stdout).into_owned();
+    assert_eq!(said.trim(), world::CI_PIPELINE.oid, "{}", String::from_utf8_lossy(&login.stderr));
+    // A token that Entra does not trust: its words, and nothing is written.
+    node.shell(&format!("echo a.b.c >{token}; rm /home/traveller/.ssh/nightlatch/*")).unwrap();
+    let refused = run("cert");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("AADSTS"), "{refused:?}");
+    assert_eq!(node.shell("ls /home/traveller/.ssh/nightlatch").unwrap(), "");
 }

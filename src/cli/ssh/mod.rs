@@ -5,6 +5,7 @@
 //! the ID token in the certificate leaves this program.
 
 mod key;
+mod pipeline;
 mod sign_in;
 
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
-use nightlatch_model::{Guid, TenantId, Timestamp};
+use nightlatch_model::{Guid, Secret, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -21,14 +22,27 @@ use crate::clock::Clock;
 use crate::config;
 use crate::store::{read_capped, replace_file};
 
-/// How long a certificate is used again without a new sign-in, in seconds: what a node takes unless configured
-/// otherwise (`openpubkey.expiration`), less some minutes.
-const REUSE_S: i64 = 4 * 3_600 - 600;
+/// The files of one way to a certificate.
+struct Way {
+    key: &'static str,
+    certificate: &'static str,
+    note: &'static str,
+    /// How long a certificate is used again without a new sign-in, in seconds.
+    reuse_s: i64,
+}
+
+/// By a browser: what a node takes unless configured otherwise (`openpubkey.expiration`), less some minutes.
+const BROWSER: Way = Way {
+    key: "id_ed25519",
+    certificate: "id_ed25519-cert.pub",
+    note: "sign-in.json",
+    reuse_s: 4 * 3_600 - 600,
+};
+/// By a federated token: Entra's certificates live an hour.
+const PIPELINE: Way =
+    Way { key: "id_rsa", certificate: "id_rsa-cert.pub", note: "pipeline.json", reuse_s: 3_600 - 600 };
 /// The largest note about a sign-in, in bytes.
 const MAX_NOTE_BYTES: u64 = 4_096;
-const KEY: &str = "id_ed25519";
-const CERTIFICATE: &str = "id_ed25519-cert.pub";
-const NOTE: &str = "sign-in.json";
 
 /// To what to sign in, and where the files are.
 #[derive(Debug, Clone, Args)]
@@ -48,6 +62,10 @@ pub(super) struct CertArguments {
     /// The folder for key and certificate. Default: ~/.ssh/nightlatch.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// For pipelines: no browser; the application proves itself with the federated token in this file, and Entra's own SSH
+    /// authority signs the certificate.
+    #[arg(long, value_name = "FILE", conflicts_with = "login_hint")]
+    federated_token_file: Option<PathBuf>,
     /// Sign in again although the last certificate is still good.
     #[arg(long)]
     renew: bool,
@@ -71,6 +89,23 @@ pub(super) struct SshArguments {
     command: Vec<String>,
 }
 
+/// For which hosts to print a block of ssh's configuration.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ConfigArguments {
+    #[command(flatten)]
+    cert: CertArguments,
+    /// The hosts, as after `Host` in ssh_config(5); may be repeated.
+    #[arg(long, required = true)]
+    host: Vec<String>,
+}
+
+/// What ssh is given.
+struct Files {
+    key: PathBuf,
+    certificate: PathBuf,
+    name: String,
+}
+
 /// A sign-in whose certificate lies beside this note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,17 +122,30 @@ struct Asked {
     client: Guid,
     login: String,
     folder: PathBuf,
+    token_file: Option<PathBuf>,
+}
+
+impl Asked {
+    const fn way(&self) -> &'static Way {
+        if self.token_file.is_some() { &PIPELINE } else { &BROWSER }
+    }
+
+    fn files(&self, name: String) -> Files {
+        let file = |file: &str| self.folder.join(file);
+        Files { key: file(self.way().key), certificate: file(self.way().certificate), name }
+    }
 }
 
 /// Writes a certificate, or says that the last one is still good.
 pub(super) fn cert(arguments: &CertArguments, format: Format) -> u8 {
     match ready(arguments) {
-        Ok((asked, note)) => {
-            let (key, certificate) = (asked.folder.join(KEY), asked.folder.join(CERTIFICATE));
+        Ok(files) => {
             if format == Format::Json {
-                say(&json!({"name": note.name, "key": key, "certificate": certificate}).to_string());
+                let document =
+                    json!({"name": files.name, "key": files.key, "certificate": files.certificate});
+                say(&document.to_string());
             } else {
-                say(&format!("{}: {}", note.name, certificate.display()));
+                say(&format!("{}: {}", files.name, files.certificate.display()));
             }
             YES
         }
@@ -107,17 +155,17 @@ pub(super) fn cert(arguments: &CertArguments, format: Format) -> u8 {
 
 /// Becomes ssh, with a certificate.
 pub(super) fn ssh(arguments: &SshArguments) -> u8 {
-    let (asked, note) = match ready(&arguments.cert) {
-        Ok(ready) => ready,
+    let files = match ready(&arguments.cert) {
+        Ok(files) => files,
         Err(status) => return status,
     };
     let destination = match arguments.destination.rsplit_once('@') {
         Some(_) => arguments.destination.clone(),
-        None => format!("{}@{}", note.name, arguments.destination),
+        None => format!("{}@{}", files.name, arguments.destination),
     };
     let mut ssh = Command::new("ssh");
-    ssh.arg("-o").arg("IdentitiesOnly=yes").arg("-i").arg(asked.folder.join(KEY));
-    ssh.arg("-o").arg(format!("CertificateFile={}", asked.folder.join(CERTIFICATE).display()));
+    ssh.arg("-o").arg("IdentitiesOnly=yes").arg("-i").arg(&files.key);
+    ssh.arg("-o").arg(format!("CertificateFile={}", files.certificate.display()));
     for option in &arguments.options {
         ssh.arg("-o").arg(option);
     }
@@ -131,8 +179,45 @@ pub(super) fn ssh(arguments: &SshArguments) -> u8 {
     NO
 }
 
+/// Prints a block of ssh's configuration, after which plain `ssh`, `scp`, `sftp`, VS Code and Ansible reach these hosts: the
+/// certificate is made anew when it is too old, before ssh connects.
+pub(super) fn ssh_config(arguments: &ConfigArguments) -> u8 {
+    let asked = match asked(&arguments.cert) {
+        Ok(asked) => asked,
+        Err(why) => {
+            complain(&why);
+            return USAGE;
+        }
+    };
+    let hosts = arguments.host.join(",");
+    let (folder, program) = (asked.folder.display().to_string(), std::env::current_exe());
+    let program = program.map_or_else(|_| "nightlatch".to_owned(), |path| path.display().to_string());
+    let token = asked.token_file.as_ref().map(|file| file.display().to_string());
+    // The block is read by ssh and then by a shell: what either would read otherwise is not written.
+    let plain = |text: &str, more: &[u8]| {
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@:".contains(&b) || more.contains(&b))
+    };
+    if ![&folder, &program].into_iter().chain(&token).all(|text| plain(text, b"")) || !plain(&hosts, b"*?!,")
+    {
+        complain("a host pattern or a path here has a character that ssh or the shell would read otherwise");
+        return USAGE;
+    }
+    let more = token.map_or_else(String::new, |file| format!(" --federated-token-file {file}"));
+    let way = asked.way();
+    let (key, certificate) = (way.key, way.certificate);
+    let (tenant, client, cloud) = (asked.tenant, asked.client, &arguments.cert.cloud);
+    let ready = format!(
+        "{program} cert --tenant {tenant} --client-id {client} --cloud {cloud} --folder {folder}{more} >/dev/null"
+    );
+    say(&format!("Match host {hosts} exec \"{ready}\""));
+    say(&format!(
+        "    IdentityFile {folder}/{key}\n    CertificateFile {folder}/{certificate}\n    IdentitiesOnly yes"
+    ));
+    YES
+}
+
 /// A certificate that is good for a while, with what is known of it; else the exit status, and the person knows why.
-fn ready(arguments: &CertArguments) -> Result<(Asked, Note), u8> {
+fn ready(arguments: &CertArguments) -> Result<Files, u8> {
     let said = |status: u8| {
         move |why: String| {
             complain(&why);
@@ -142,10 +227,13 @@ fn ready(arguments: &CertArguments) -> Result<(Asked, Note), u8> {
     let asked = asked(arguments).map_err(said(USAGE))?;
     let now = Clock::System.now();
     if let Some(note) = kept(&asked, now).filter(|_| !arguments.renew) {
-        return Ok((asked, note));
+        return Ok(asked.files(note.name));
     }
-    let note = sign_in::sign_in(&asked, arguments.login_hint.clone(), now).map_err(said(NO))?;
-    Ok((asked, note))
+    let name = match &asked.token_file {
+        Some(token) => pipeline::sign_in(&asked, token, now),
+        None => sign_in::sign_in(&asked, arguments.login_hint.clone(), now),
+    };
+    name.map(|name| asked.files(name)).map_err(said(NO))
 }
 
 fn asked(arguments: &CertArguments) -> Result<Asked, String> {
@@ -160,31 +248,42 @@ fn asked(arguments: &CertArguments) -> Result<Asked, String> {
         Some(folder) => folder.clone(),
         None => std::env::home_dir().ok_or("no home folder: give --folder")?.join(".ssh/nightlatch"),
     };
-    Ok(Asked { tenant, client, login, folder })
+    // ssh and the block of its configuration are run from other folders.
+    let whole = |path: &Path| std::path::absolute(path).map_err(|why| format!("{}: {why}", path.display()));
+    let folder = whole(&folder)?;
+    let token_file = arguments.federated_token_file.as_deref().map(whole).transpose()?;
+    Ok(Asked { tenant, client, login, folder, token_file })
 }
 
 /// The last sign-in, if it was to the same and is not too long ago.
 fn kept(asked: &Asked, now: Timestamp) -> Option<Note> {
-    let bytes = read_capped(&asked.folder.join(NOTE), MAX_NOTE_BYTES).ok()??;
+    let way = asked.way();
+    let bytes = read_capped(&asked.folder.join(way.note), MAX_NOTE_BYTES).ok()??;
     let note: Note = serde_json::from_slice(&bytes).ok()?;
     let same = note.tenant == asked.tenant.to_string() && note.client == asked.client.to_string();
     let age = now.0.saturating_sub(note.signed_in);
-    let whole = [KEY, CERTIFICATE].iter().all(|name| asked.folder.join(name).is_file());
-    (same && whole && (0..REUSE_S).contains(&age)).then_some(note)
+    let whole = [way.key, way.certificate].iter().all(|name| asked.folder.join(name).is_file());
+    (same && whole && (0..way.reuse_s).contains(&age)).then_some(note)
 }
 
-/// Writes the three files: the note last, so that what it speaks of is there.
-fn keep(folder: &Path, key: &str, certificate: &str, note: &Note) -> Result<(), String> {
+/// Writes the three files, which nobody else may read, into a folder of the person's own: the note last, so that what it
+/// speaks of is there.
+fn keep(asked: &Asked, key: &Secret, certificate: &str, name: &str, now: Timestamp) -> Result<(), String> {
     use std::os::unix::fs::DirBuilderExt;
+    let (folder, way) = (&asked.folder, asked.way());
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|why| format!("{}: {why}", folder.display()))?;
-    let note = serde_json::to_vec(note).map_err(|why| why.to_string())?;
-    let old = folder.join(NOTE);
+    let old = folder.join(way.note);
     if old.exists() {
         std::fs::remove_file(&old).map_err(|why| format!("{}: {why}", old.display()))?;
     }
-    for (name, bytes) in [(KEY, key.as_bytes()), (CERTIFICATE, certificate.as_bytes()), (NOTE, &note)] {
-        replace_file(&folder.join(name), bytes, 0o600, false).map_err(|why| why.to_string())?;
+    let (tenant, client) = (asked.tenant.to_string(), asked.client.to_string());
+    let note = Note { tenant, client, name: name.to_owned(), signed_in: now.0 };
+    let note = serde_json::to_vec(&note).map_err(|why| why.to_string())?;
+    let files =
+        [(way.key, key.expose().as_bytes()), (way.certificate, certificate.as_bytes()), (way.note, &*note)];
+    for (file, bytes) in files {
+        replace_file(&folder.join(file), bytes, 0o600, false).map_err(|why| why.to_string())?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! The sign-in: a browser, a loopback port, and one question to the token endpoint.
 
 use nightlatch_jwt::ClientHeader;
-use nightlatch_model::Timestamp;
+use nightlatch_model::{Secret, Timestamp};
 
 use super::key::Key;
-use super::{Asked, Note, keep};
+use super::{Asked, keep};
 use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
 use crate::entra::clouds::Cloud;
 use crate::entra::http::{Http, ProxyRule};
@@ -23,8 +23,8 @@ pub(super) fn host_of(cloud: &str) -> Result<String, String> {
     Ok(known.endpoints().login)
 }
 
-/// Signs the person in, and writes key, certificate and note.
-pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp) -> Result<Note, String> {
+/// Signs the person in, and writes the files. The name that signed in.
+pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp) -> Result<String, String> {
     let no_random = || "there is no randomness on this machine".to_owned();
     let key = Key::generate().ok_or_else(no_random)?;
     let header = ClientHeader::ed25519(key.public(), &random().ok_or_else(no_random)?);
@@ -42,10 +42,8 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp)
     let certificate = key.certificate(&proof, &random().ok_or_else(no_random)?, &person);
     let check = u32::from_be_bytes(random().ok_or_else(no_random)?);
     let private = key.private_file(check, &person).ok_or("the key cannot be written down")?;
-    let (tenant, client) = (asked.tenant.to_string(), asked.client.to_string());
-    let note = Note { tenant, client, name: person, signed_in: now.0 };
-    keep(&asked.folder, private.expose(), &format!("{certificate}\n"), &note)?;
-    Ok(note)
+    keep(asked, &private, &format!("{certificate}\n"), &person, now)?;
+    Ok(person)
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {
@@ -59,7 +57,7 @@ fn redeem(
     browser: &Browser,
     redirect: &str,
     now: Timestamp,
-) -> Result<(String, nightlatch_model::Secret), String> {
+) -> Result<(String, Secret), String> {
     let redirect = Redirect::read(redirect).map_err(|why| why.to_string())?;
     if !browser.is_answered_by(redirect.state.expose()) {
         return Err("the browser's answer belongs to another sign-in; begin again".into());
