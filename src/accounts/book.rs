@@ -59,6 +59,22 @@ pub struct Bound {
     /// When the credential of the last yes began; a book of an older release does not say it.
     #[serde(default)]
     pub credential_begins: Option<Timestamp>,
+    /// Whether a guest of the tenant, where the credential of the last yes said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<bool>,
+}
+
+/// What a yes gives, and what the credential behind it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// Administrator.
+    pub admin: bool,
+    /// Until when the account is open.
+    pub until: Timestamp,
+    /// When the credential began.
+    pub begins: Timestamp,
+    /// Whether a guest of the tenant, where it says so.
+    pub guest: Option<bool>,
 }
 
 impl Bound {
@@ -151,19 +167,12 @@ impl Accounts {
         self.people.values().find(|person| person.uid == uid)
     }
 
-    /// Lets a person in on a credential that began at `begins`: binds the uid durably at the first time, unlocks the account, and
-    /// renames the snapshot into place. Only after this may the yes leave the daemon.
+    /// Lets a person in: binds the uid durably at the first time, unlocks the account, and renames the snapshot into
+    /// place. Only after this may the yes leave the daemon.
     ///
     /// # Errors
     /// Nothing was promised: the caller must refuse.
-    pub fn unlock(
-        &mut self,
-        oid: ObjectId,
-        name: &LoginName,
-        admin: bool,
-        until: Timestamp,
-        begins: Timestamp,
-    ) -> Result<(), AccountError> {
+    pub fn unlock(&mut self, oid: ObjectId, name: &LoginName, opening: Opening) -> Result<(), AccountError> {
         let uid = self.people.get(&oid).map_or_else(|| self.uid_for(name), |person| person.uid);
         let before = self.people.get(&oid).cloned();
         if before.is_none() && self.people.len() >= MAX_ACCOUNTS {
@@ -174,10 +183,11 @@ impl Accounts {
             oid,
             uid,
             name: name.clone(),
-            admin,
-            unlocked_until: Some(until),
+            admin: opening.admin,
+            unlocked_until: Some(opening.until),
             locked: false,
-            credential_begins: Some(begins),
+            credential_begins: Some(opening.begins),
+            guest: opening.guest,
         };
         if before.as_ref() == Some(&person) {
             return Ok(());
@@ -290,6 +300,10 @@ mod tests {
         Accounts::open(tenant(), vec![], "/bin/sh".into(), overrides, path("book"), path("snapshot")).unwrap()
     }
 
+    fn opening(admin: bool) -> Opening {
+        Opening { admin, until: Timestamp(100), begins: Timestamp(1), guest: None }
+    }
+
     fn snapshot(folder: &tempfile::TempDir) -> Snapshot {
         serde_json::from_slice(&std::fs::read(folder.path().join("snapshot")).unwrap()).unwrap()
     }
@@ -299,7 +313,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let alice = LoginName::parse("alice@contoso.com").unwrap();
         let mut accounts = open(&folder, UidOverrides::default());
-        accounts.unlock(oid(1), &alice, true, Timestamp(100), Timestamp(1)).unwrap();
+        accounts.unlock(oid(1), &alice, opening(true)).unwrap();
         assert!(snapshot(&folder).accounts[0].admin);
         assert!(accounts.lock(oid(1)).unwrap());
         assert!(!accounts.lock(oid(1)).unwrap());
@@ -317,7 +331,7 @@ mod tests {
         let old = LoginName::parse("alice@contoso.com").unwrap();
         let new = LoginName::parse("alice.smith@contoso.com").unwrap();
         let mut accounts = open(&folder, UidOverrides::default());
-        accounts.unlock(oid(1), &old, false, Timestamp(100), Timestamp(1)).unwrap();
+        accounts.unlock(oid(1), &old, opening(false)).unwrap();
         let uid = accounts.uid_for(&old);
         accounts.rename(oid(1), &new).unwrap();
         assert_eq!(accounts.uid_for(&new), uid);

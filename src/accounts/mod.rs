@@ -9,7 +9,7 @@ mod grace;
 mod uids;
 mod withdrawn;
 
-pub use book::{AccountError, Accounts, Bound};
+pub use book::{AccountError, Accounts, Bound, Opening};
 pub use grace::{GraceLedger, boot_id};
 pub use uids::UidOverrides;
 pub use withdrawn::{KEEP_WITHDRAWN_S, Withdrawn};

@@ -15,7 +15,7 @@ use tracing::error;
 use super::case::{Case, Decided};
 use super::credential::{Credential, note_of};
 use super::gate::{Gate, lock};
-use crate::accounts::Bound;
+use crate::accounts::{Bound, Opening};
 use crate::login::{LastCall, clean};
 
 /// How much longer than LoginGraceTime a session may take to open, in seconds: sshd has given up by then.
@@ -103,7 +103,8 @@ impl Gate {
         // A yes by grace is short: it must not cut what a fresh one gave to a session that lives.
         let open = accounts.by_oid(oid).filter(|_| permit.degraded()).and_then(Bound::open_until);
         let until = open.into_iter().fold(permit.until(), Timestamp::max);
-        let unlocked = accounts.unlock(oid, name, permit.admin(), until, begins);
+        let opening = Opening { admin: permit.admin(), until, begins, guest: credential.guest };
+        let unlocked = accounts.unlock(oid, name, opening);
         unlocked.map_err(|cause| {
             error!("{name} refused although permitted: {cause}: {:?}", std::error::Error::source(&cause));
             Reason::Internal

@@ -92,7 +92,7 @@ impl Credential {
             identity: Some((person.tid, person.oid)),
             begins: person.credential_begins,
             ends: person.unlocked_until,
-            guest: None,
+            guest: person.guest,
             held: Some(person.uid),
             steps: Arc::default(),
         }

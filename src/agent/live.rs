@@ -134,7 +134,8 @@ impl Gate {
                 // The certificate began before the session did; what was withdrawn since covers both.
                 begins: Some(Timestamp(row.started)),
                 ends: (row.until != 0).then_some(Timestamp(row.until)),
-                guest: None,
+                // As at the person's last login: nobody becomes a guest by staying.
+                guest: accounts.by_oid(owner.oid).and_then(|person| person.guest),
                 held: Some(row.uid),
                 steps: Arc::default(),
             };

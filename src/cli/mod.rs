@@ -120,9 +120,9 @@ enum Command {
     /// Write an SSH certificate for nodes that take OpenPubkey certificates: sign in in the browser once, then it is used
     /// for hours.
     Cert(ssh::CertArguments),
-    /// Log in to a node with such a certificate: `nightlatch ssh [user@]node [-- command]`.
+    /// Log in to a node with a certificate of your own (see `cert`): `nightlatch ssh [user@]node [-- command]`.
     Ssh(ssh::SshArguments),
-    /// Print a block of ssh's configuration, so that plain `ssh`, `scp` and what builds on them use such a certificate.
+    /// Print a block of ssh's configuration, so that plain `ssh`, `scp` and what builds on them use a certificate of your own.
     SshConfig(ssh::ConfigArguments),
     /// The exec plugin of kubectl, with the flags of Azure kubelogin.
     Kubelogin {

@@ -326,3 +326,24 @@ fn a_pipelines_federated_token_logs_in() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("AADSTS"), "{refused:?}");
     assert_eq!(node.shell("ls /home/traveller/.ssh/nightlatch").unwrap(), "");
 }
+
+/// A member is told from a guest by the ID token at the login, and stays a member while the session is judged again.
+#[test]
+fn with_guests_off_a_member_gets_in_and_stays() {
+    let more = format!(
+        "[login]\nguests = false\nrejudge = \"5s\"\n[openpubkey]\nclient_ids = [\"{OPENPUBKEY_CLIENT}\"]\n"
+    );
+    let cluster = Cluster::start(&more);
+    register_openpubkey(&cluster.tenant).unwrap();
+    let name = world::ADELE.upn;
+    let adele = person(&cluster, name, KeyType::Ed25519);
+    let stayed = cluster.ssh(&adele, name, &["sleep 12; sudo -n id -un"]);
+    assert_eq!(stayed.stdout.trim(), "root", "{stayed:?}\n{}\n{}", why(&cluster, name), cluster.journal());
+    // Without the claim nobody can tell, and who cannot be told is not let in.
+    let app = json!({"name": "node logins", "public": true, "redirect_uris": ["http://localhost:3000/login-callback"],
+                     "optional_id_claims": ["upn"]});
+    cluster.tenant.control("PUT", &format!("apps/{OPENPUBKEY_CLIENT}"), &app).unwrap();
+    let untold = person(&cluster, name, KeyType::Ed25519);
+    let refused = cluster.ssh(&untold, name, &["true"]);
+    assert!(!refused.is_in() && refused.stderr.contains("identity_unknown"), "{refused:?}");
+}

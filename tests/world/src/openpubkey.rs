@@ -32,7 +32,7 @@ fn client_error(why: nightlatch_openpubkey::Error) -> WorldError {
 /// The emulator's own words.
 pub fn register_openpubkey(tenant: &Tenant) -> Result<(), WorldError> {
     let app = json!({"name": "node logins", "public": true, "redirect_uris": [REDIRECT],
-                     "optional_id_claims": ["upn", "amr", "acrs", "auth_time", "deviceid"]});
+                     "optional_id_claims": ["upn", "acct", "amr", "acrs", "auth_time", "deviceid"]});
     tenant.control("PUT", &format!("apps/{OPENPUBKEY_CLIENT}"), &app).map(drop)
 }
 

@@ -162,6 +162,7 @@ pub(crate) fn id_token(
 fn optional(app: &App, principal: &Principal, session: &Session) -> Vec<(String, Value)> {
     let said = |name: &str| match name {
         "upn" => Some(principal.upn.as_str().into()),
+        "acct" => Some(u8::from(principal.kind == Kind::Guest).into()),
         "amr" => Some(json!(principal.claims.amr)),
         "acrs" if principal.claims.acrs.is_empty() => None,
         "acrs" => Some(json!(principal.claims.acrs)),
