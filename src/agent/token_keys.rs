@@ -3,8 +3,7 @@
 //! Once a day, and when a certificate shows a token with an unknown key; strangers can show such, so that is bounded. What
 //! was fetched is merged and kept over restarts. A fetch that fails changes nothing.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use crate::compact::decode;
 use crate::header::Algorithm;
-use crate::json::{Json, Object, member, object};
+use crate::json::{Json, member, object, text};
 use crate::key::Material;
 use crate::pk_refusal::PkRefusal;
 
@@ -50,12 +50,5 @@ impl Cic {
             return Err(PkRefusal::ClientAlgorithm);
         }
         Ok(Self { key, algorithm, committed })
-    }
-}
-
-fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
-    match member(object, name) {
-        Some(Json::Text(text)) => Some(text),
-        _ => None,
     }
 }

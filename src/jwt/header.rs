@@ -1,6 +1,6 @@
 //! The header: which key and which algorithm it says, out of those that are expected.
 
-use crate::json::{Json, JsonError, Object, member, object};
+use crate::json::{Json, JsonError, member, object, text};
 use crate::limits::MAX_KID_BYTES;
 use crate::refusal::Refusal;
 
@@ -86,12 +86,5 @@ pub(crate) const fn refusal_of(error: JsonError, part: &'static str) -> Refusal 
     match error {
         JsonError::Malformed => Refusal::Json(part),
         JsonError::Duplicate => Refusal::DuplicateMember(part),
-    }
-}
-
-fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
-    match member(object, name) {
-        Some(Json::Text(text)) => Some(text),
-        _ => None,
     }
 }

@@ -46,6 +46,14 @@ pub(crate) fn member<'a>(object: &'a Object, name: &str) -> Option<&'a Json> {
     object.iter().find(|(found, _)| found == name).map(|(_, value)| value)
 }
 
+/// The member of this name, where it is a text.
+pub(crate) fn text<'a>(object: &'a Object, name: &str) -> Option<&'a str> {
+    match member(object, name) {
+        Some(Json::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
 /// Reads one object and nothing behind it.
 pub(crate) fn object(text: &[u8]) -> Result<Object, JsonError> {
     let state = State { left: Cell::new(MAX_NODES), duplicate: Cell::new(false) };

@@ -5,7 +5,7 @@ use jsonwebtoken::crypto::verify;
 
 use crate::compact::decode;
 use crate::header::Algorithm;
-use crate::json::{Json, Object, member};
+use crate::json::{Object, text};
 use crate::limits::{MAX_RSA_BITS, MIN_RSA_BITS};
 
 /// The exponent of every RSA key that is taken: 65,537.
@@ -25,14 +25,11 @@ pub(crate) enum Material {
 impl Material {
     /// Reads the key of a JWK; `None` for what cannot check a signature here.
     pub(crate) fn of_jwk(jwk: &Object) -> Option<Self> {
-        let text = |name: &str| match member(jwk, name) {
-            Some(Json::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
-        let material = match (text("kty")?.as_str(), text("crv").as_deref()) {
-            ("RSA", None) if text("e")? == EXPONENT => Self::Rsa { n: text("n")? },
-            ("EC", Some("P-256")) => Self::P256 { x: text("x")?, y: text("y")? },
-            ("OKP", Some("Ed25519")) => Self::Ed25519 { x: text("x")? },
+        let part = |name: &str| text(jwk, name).map(str::to_owned);
+        let material = match (text(jwk, "kty")?, text(jwk, "crv")) {
+            ("RSA", None) if text(jwk, "e")? == EXPONENT => Self::Rsa { n: part("n")? },
+            ("EC", Some("P-256")) => Self::P256 { x: part("x")?, y: part("y")? },
+            ("OKP", Some("Ed25519")) => Self::Ed25519 { x: part("x")? },
             _ => return None,
         };
         material.is_sound().then_some(material)

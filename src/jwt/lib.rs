@@ -35,7 +35,7 @@ pub use limits::{
     MAX_PK_TOKEN_BYTES, MAX_STALE_S, MAX_TOKEN_BYTES, REFETCH_S,
 };
 pub use pk_refusal::PkRefusal;
-pub use pk_token::{Expiration, Proof, verify_proof};
+pub use pk_token::{Expiration, PROOF_EXTENSION, Proof, WILDCARD_PRINCIPAL, verify_proof};
 pub use refetch::Refetch;
 pub use refusal::Refusal;
 pub use validate::validate;

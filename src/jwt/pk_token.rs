@@ -19,6 +19,11 @@ use crate::pk_refusal::PkRefusal;
 use crate::refusal::Refusal;
 use crate::validate::{allowed, signed, validate};
 
+/// The certificate's extension in which a proof stands (opkssh, `sshcert/sshcert.go`).
+pub const PROOF_EXTENSION: &str = "openpubkey-pkt";
+/// The one principal of a certificate for whatever name the ID token allows (opkssh, `commands/login.go`).
+pub const WILDCARD_PRINCIPAL: &str = "opkssh-wildcard";
+
 /// How long a sign-in is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiration {

@@ -158,9 +158,7 @@ fn walk(
     }
     let source = check_authority(trail, &certificate, known, now)?;
     check_times(trail, &certificate, rules, now)?;
-    let odd = certificate.unknown_critical_options(&[]).next().map(clean);
-    let result = odd.as_ref().map_or(Ok(()), |_| Err(Reason::CriticalOption));
-    trail.mark(odd.unwrap_or_else(|| "none".into()), result)?;
+    check_options(trail, &certificate)?;
     let principal = check_principal(trail, &certificate, &name)?;
     let revoked = known.revoked.covers(&certificate);
     let input = format!("serial {}, key id {}", certificate.serial(), clean(&certificate.key_id()));
@@ -284,6 +282,13 @@ fn check_times(
     let life = ends.saturating_sub(begins);
     let verdict = if life > rules.max_lifetime { Err(Reason::CertLifetime) } else { Ok(()) };
     trail.mark(format!("{life} s of at most {} s", rules.max_lifetime), verdict)
+}
+
+/// A critical option is a demand; none is understood.
+pub(super) fn check_options(trail: &mut Trail, certificate: &Certificate) -> Result<(), Reason> {
+    let odd = certificate.unknown_critical_options(&[]).next().map(clean);
+    let result = odd.as_ref().map_or(Ok(()), |_| Err(Reason::CriticalOption));
+    trail.mark(odd.unwrap_or_else(|| "none".into()), result)
 }
 
 fn check_principal<'a>(

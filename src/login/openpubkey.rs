@@ -4,19 +4,18 @@
 //! key's holder is at the other end is sshd's to find out, with the line that is printed here. No network: the issuer's
 //! keys are those that were fetched before.
 
-use nightlatch_jwt::{Expected, Expiration, KeySet, PkRefusal, Proof, Refusal, verify_proof};
+use nightlatch_jwt::{
+    Expected, Expiration, KeySet, PROOF_EXTENSION, PkRefusal, Proof, Refusal, WILDCARD_PRINCIPAL,
+    verify_proof,
+};
 use nightlatch_model::{LoginName, Reason, TenantId, Timestamp};
 use nightlatch_sshcert::{CertError, Certificate};
 
-use super::admit::{AdmitRules, Admitted, Known, Trail, clean, line_for, reason_of};
+use super::admit::{AdmitRules, Admitted, Known, Trail, check_options, clean, line_for, reason_of};
 use super::trust::Handle;
 
-/// Where the proof stands (opkssh, `sshcert/sshcert.go`).
-const PROOF: &str = "openpubkey-pkt";
 /// Where a client that was told to puts an access token.
 const ACCESS_TOKEN: &str = "openpubkey-act";
-/// The one principal of a certificate for whatever name the ID token allows.
-const WILDCARD: &str = "opkssh-wildcard";
 
 /// Which claim of the ID token says the login name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub struct ProofRules {
 
 /// Whether this certificate wants to be judged by a proof.
 pub(super) fn is_one(certificate: &Certificate) -> bool {
-    certificate.is_self_signed() && certificate.has_extension(PROOF)
+    certificate.is_self_signed() && certificate.has_extension(PROOF_EXTENSION)
 }
 
 /// The rules behind "certificate kind" for a certificate with a proof.
@@ -61,24 +60,19 @@ pub(super) fn walk(
     known: Known<'_>,
     now: Timestamp,
 ) -> Result<Admitted, Reason> {
-    let (proof, authority) = match prove(certificate, rules.openpubkey.as_ref(), known.token_keys, now) {
-        Ok(proof) => {
-            let said = format!("OpenPubkey: {} for {}", proof.claims.issuer, proof.claims.audience);
-            (Some(proof), (said, Ok(())))
-        }
-        Err((why, reason)) => (None, (format!("OpenPubkey: {why}"), Err(reason))),
+    let proven = prove(certificate, rules.openpubkey.as_ref(), known.token_keys, now);
+    let said = match &proven {
+        Ok(proof) => format!("{} for {}", proof.claims.issuer, proof.claims.audience),
+        Err((why, _)) => why.clone(),
     };
-    trail.mark(clean(&authority.0), authority.1)?;
-    let proof = proof.ok_or(Reason::Internal)?;
+    let proof = trail.mark(clean(&format!("OpenPubkey: {said}")), proven.map_err(|(_, reason)| reason))?;
     let ours = certificate.verify_signature(certificate.ca_key()).map_err(reason_of);
     let bound = proof.ssh_key == certificate.subject_key().blob();
     let bound = if bound { Ok(()) } else { Err(Reason::ProofMalformed) };
     let input = format!("self-signed; the ID token's key is this one: {}", bound.is_ok());
     trail.mark(input, ours.and(bound))?;
     times(trail, certificate, &proof, now)?;
-    let odd = certificate.unknown_critical_options(&[]).next().map(clean);
-    let result = odd.as_ref().map_or(Ok(()), |_| Err(Reason::CriticalOption));
-    trail.mark(odd.unwrap_or_else(|| "none".into()), result)?;
+    check_options(trail, certificate)?;
     let claim = rules.openpubkey.as_ref().map_or(NameClaim::Upn, |rules| rules.name);
     let principal = principal(trail, certificate, claim.of(&proof), &name)?;
     let handle = handle(certificate, &proof);
@@ -126,7 +120,7 @@ fn prove(
         return Err(("no key of the issuer is known".into(), Reason::TokenKeysUnknown));
     }
     let text = certificate
-        .extension_text(PROOF)
+        .extension_text(PROOF_EXTENSION)
         .map_err(|cause: CertError| (cause.to_string(), reason_of(cause)))?;
     let proven = verify_proof(text.unwrap_or_default(), &rules.expected, rules.expiration, keys, now);
     proven.map_err(|refusal| (format!("{refusal} ({})", refusal.word()), reason_for(refusal)))
@@ -182,7 +176,7 @@ fn principal<'a>(
         [_, _, ..] => Err(Reason::ManyPrincipals),
         [_] if unsaid => Err(Reason::IdTokenNoName),
         [_] if !is_theirs => Err(Reason::WrongPrincipal),
-        [one] if one == WILDCARD => Ok(one.as_str()),
+        [one] if one == WILDCARD_PRINCIPAL => Ok(one.as_str()),
         [one] => match LoginName::fold(one) {
             Ok(folded) if folded == *name => Ok(one.as_str()),
             Ok(_) => Err(Reason::WrongPrincipal),

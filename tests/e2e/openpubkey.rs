@@ -138,8 +138,8 @@ fn what_such_a_certificate_is_known_by_ends_its_session_and_opens_none() {
     for handle in ["key", "key-id"] {
         cluster.node.shell("rm -f /etc/nightlatch/revoked; sleep 3").unwrap();
         let alice = person(&cluster, name, KeyType::Ed25519);
-        let mut shell =
-            cluster.node.ssh_command(&alice, name, &[], &["sleep", "60"]).unwrap().spawn().unwrap();
+        let mut shell = cluster.node.ssh_command(&alice, name, &[], &["sleep", "60"]).unwrap();
+        let mut shell = shell.stderr(std::process::Stdio::null()).spawn().unwrap();
         let sessions = || cluster.node.shell("nightlatch -o json sessions list").unwrap();
         let note = || -> Option<String> {
             let rows: Value = serde_json::from_str(&sessions()).ok()?;

@@ -7,6 +7,7 @@ use aws_lc_rs::encoding::AsBigEndian;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nightlatch_jwt::{PROOF_EXTENSION, WILDCARD_PRINCIPAL};
 use nightlatch_model::Secret;
 
 /// The types of key and certificate.
@@ -14,10 +15,6 @@ const KEY_TYPE: &str = "ssh-ed25519";
 const CERTIFICATE_TYPE: &str = "ssh-ed25519-cert-v01@openssh.com";
 /// A user's certificate, not a host's.
 const USER: u32 = 1;
-/// The principal of a certificate for whatever name the sign-in allows.
-const PRINCIPAL: &str = "opkssh-wildcard";
-/// Where the proof stands.
-const PROOF: &str = "openpubkey-pkt";
 /// What a node may let the session do; a node's own rules are narrower.
 const PERMITS: [&str; 5] = [
     "permit-X11-forwarding",
@@ -26,8 +23,8 @@ const PERMITS: [&str; 5] = [
     "permit-pty",
     "permit-user-rc",
 ];
-/// The line length of an armoured key file, in characters.
-const LINE: usize = 70;
+/// The line length of an armoured key file, in characters (RFC 7468 §2).
+const LINE: usize = 64;
 
 /// A key pair.
 pub(super) struct Key {
@@ -71,17 +68,13 @@ impl Key {
         file.extend(1_u32.to_be_bytes());
         file.extend(string(&public));
         file.extend(string(&private));
-        let text = STANDARD.encode(&file);
-        let lines: Vec<&str> =
-            text.as_bytes().chunks(LINE).filter_map(|line| str::from_utf8(line).ok()).collect();
-        let name = "OPENSSH PRIVATE KEY";
-        Some(Secret::new(format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n"))))
+        Some(armour("OPENSSH PRIVATE KEY", &file))
     }
 
     /// The certificate's line. It has no end of its own: the node ends it with the sign-in.
     pub(super) fn certificate(&self, proof: &str, nonce: &[u8; 32], comment: &str) -> String {
         let own = [string(KEY_TYPE.as_bytes()), string(&self.public)].concat();
-        let mut extensions = [string(PROOF.as_bytes()), string(&string(proof.as_bytes()))].concat();
+        let mut extensions = [string(PROOF_EXTENSION.as_bytes()), string(&string(proof.as_bytes()))].concat();
         for name in PERMITS {
             extensions.extend([string(name.as_bytes()), string(b"")].concat());
         }
@@ -89,7 +82,7 @@ impl Key {
         blob.extend(0_u64.to_be_bytes());
         blob.extend(USER.to_be_bytes());
         blob.extend(string(comment.as_bytes()));
-        blob.extend(string(&string(PRINCIPAL.as_bytes())));
+        blob.extend(string(&string(WILDCARD_PRINCIPAL.as_bytes())));
         blob.extend(0_u64.to_be_bytes());
         blob.extend(u64::MAX.to_be_bytes());
         for part in [&b""[..], &extensions, b"", &own] {
@@ -99,6 +92,14 @@ impl Key {
         blob.extend(string(&signature));
         format!("{CERTIFICATE_TYPE} {} {comment}", STANDARD.encode(&blob))
     }
+}
+
+/// A private key as the text of a file.
+pub(super) fn armour(name: &str, bytes: &[u8]) -> Secret {
+    let text = STANDARD.encode(bytes);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(LINE).filter_map(|line| str::from_utf8(line).ok()).collect();
+    Secret::new(format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n")))
 }
 
 /// A string of RFC 4251 §5. What is written here is some kilobytes.
@@ -122,8 +123,8 @@ mod tests {
         let certificate = Certificate::from_openssh(key_type, rest.split(' ').next().unwrap()).unwrap();
         assert!(certificate.is_self_signed() && certificate.kind() == CertKind::User);
         assert_eq!(certificate.verify_signature(certificate.ca_key()), Ok(()));
-        assert_eq!(certificate.extension_text(PROOF), Ok(Some("a:b:c:d:e")));
-        assert_eq!(certificate.principals(), [PRINCIPAL]);
+        assert_eq!(certificate.extension_text(PROOF_EXTENSION), Ok(Some("a:b:c:d:e")));
+        assert_eq!(certificate.principals(), [WILDCARD_PRINCIPAL]);
         std::fs::write(path("id-cert.pub"), format!("{line}\n")).unwrap();
         std::fs::write(path("id"), key.private_file(7, "ada@example.com").unwrap().expose()).unwrap();
         std::process::Command::new("chmod").arg("600").arg(path("id")).status().unwrap();

@@ -7,12 +7,13 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::URL_SAFE;
 use nightlatch_model::{Secret, Timestamp};
 use nightlatch_sshcert::Certificate;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::key::armour;
 use super::{Asked, keep};
 use crate::entra::http::{Http, ProxyRule};
 use crate::entra::oauth::{Client, Form, TokenEndpoint};
@@ -61,12 +62,7 @@ pub(super) fn sign_in(asked: &Asked, token_file: &Path, now: Timestamp) -> Resul
     };
     let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&key)
         .map_err(|_| "the key cannot be written")?;
-    let body = STANDARD.encode(der.as_ref());
-    let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| str::from_utf8(line).ok()).collect();
-    let pem = Secret::new(format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        lines.join("\n")
-    ));
+    let pem = armour("PRIVATE KEY", der.as_ref());
     let line = format!("{CERTIFICATE_TYPE} {text} {name}\n");
     keep(asked, &pem, &line, name, now)?;
     Ok(name.clone())

@@ -141,6 +141,16 @@ impl SignIn {
     /// # Errors
     /// [`Failure`] of Entra, or that the answer is not a sign-in to this application in this tenant.
     pub async fn redeem(&self, browser: &Browser, code: &Secret, now: Timestamp) -> Result<Signed, Failure> {
+        let answer = self.answer_to_code(browser, code, now).await?;
+        self.signed(answer, Some(browser.nonce()), now)
+    }
+
+    async fn answer_to_code(
+        &self,
+        browser: &Browser,
+        code: &Secret,
+        now: Timestamp,
+    ) -> Result<Answer, Failure> {
         let form = Form::new(&[
             ("grant_type", "authorization_code"),
             ("client_id", &self.client_id),
@@ -150,8 +160,7 @@ impl SignIn {
             // Of one resource at most, whatever was consented to.
             ("scope", SIGN_IN_SCOPES),
         ]);
-        let answer = self.endpoint.post(&form.maybe("claims", browser.claims()), now).await?;
-        self.signed(answer, Some(browser.nonce()), now)
+        self.endpoint.post(&form.maybe("claims", browser.claims()), now).await
     }
 
     /// Redeems the code for the ID token alone, as it came: what proves the sign-in to somebody else.
@@ -164,15 +173,7 @@ impl SignIn {
         code: &Secret,
         now: Timestamp,
     ) -> Result<(PersonId, Secret), Failure> {
-        let form = Form::new(&[
-            ("grant_type", "authorization_code"),
-            ("client_id", &self.client_id),
-            ("code", code.expose()),
-            ("redirect_uri", browser.redirect_uri()),
-            ("code_verifier", browser.verifier()),
-            ("scope", SIGN_IN_SCOPES),
-        ]);
-        let mut answer = self.endpoint.post(&form.maybe("claims", browser.claims()), now).await?;
+        let mut answer = self.answer_to_code(browser, code, now).await?;
         let unfit = |error: IdTokenError| Failure::new(FailureClass::NeedsUser, error.to_string());
         let person = self.person(&answer, Some(browser.nonce()), now).map_err(unfit)?;
         let token = answer.id_token.take().ok_or_else(|| unfit(IdTokenError::Missing))?;

@@ -144,9 +144,10 @@ impl Checker {
         let token = signer.token(at);
         let ask = |keys: &KeySet| validate(&token, &expected, keys, Timestamp(at)).map(drop);
         let first = ask(&self.keys);
-        if first != Err(Refusal::UnknownKey) || !self.refetch.take(at) {
+        if first != Err(Refusal::UnknownKey) || !self.refetch.wait(at).is_zero() {
             return first;
         }
+        self.refetch.took(at);
         self.fetches.push(at);
         self.fetch(signers, at);
         ask(&self.keys)
@@ -219,12 +220,12 @@ fn the_set_outlives_a_restart_and_a_clock_that_was_wrong() {
     let signer = signers.iter().find(|one| one.is_named(50 * DAY)).unwrap();
 
     let mut after = Checker::new(false);
-    after.refetch.take(0);
+    after.refetch.took(0);
     after.keys = KeySet::restore(&saved, Timestamp(51 * DAY)).unwrap();
     assert_eq!(after.check(&signers, signer, 51 * DAY), Ok(()), "without any fetch");
     // Cut off for longer than the grace: the last document is still the last word, but not for ever.
     assert_eq!(after.check(&signers, signer, 60 * DAY), Ok(()));
-    after.refetch.take(100 * DAY);
+    after.refetch.took(100 * DAY);
     assert_eq!(after.check(&signers, signer, 100 * DAY), Err(Refusal::UnknownKey));
 
     // Saved under a clock that was ahead: it counts as seen now, and is forgotten like any other.
