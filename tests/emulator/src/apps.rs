@@ -29,7 +29,8 @@ pub(crate) struct App {
     pub(crate) redirect_uris: Vec<String>,
     /// Are access tokens for this application v2 (`requestedAccessTokenVersion`)?
     pub(crate) v2_tokens: bool,
-    /// Optional claims of its ID tokens: `upn`, `acct`, `amr`, `acrs`, `auth_time`, `deviceid`.
+    /// Optional claims of its ID tokens: `upn`, `acct`, `amr`, `acrs`, `auth_time`, `deviceid`,
+    /// `groups`.
     pub(crate) optional_id_claims: BTreeSet<String>,
     /// Extra identifier URIs of the application as a resource.
     pub(crate) identifier_uris: Vec<String>,

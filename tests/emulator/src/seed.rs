@@ -70,6 +70,7 @@ fn sessions(directory: &Directory) -> Sessions {
             oid: person.oid.clone(),
             client_id: String::new(),
             auth_time: clock::wall_seconds(),
+            fresh: false,
             acrs: Vec::new(),
             scope: String::new(),
             nonce: String::new(),

@@ -14,6 +14,8 @@ pub(crate) struct Session {
     pub(crate) client_id: String,
     /// Unix seconds of the sign-in.
     pub(crate) auth_time: i64,
+    /// Did the person give credentials at this very sign-in (`prompt=login`)? Then no pinned time stands.
+    pub(crate) fresh: bool,
     pub(crate) acrs: Vec<String>,
     pub(crate) scope: String,
     pub(crate) nonce: String,

@@ -129,6 +129,7 @@ fn fresh_session(world: &World, who: &Principal) -> Session {
         oid: who.oid.clone(),
         client_id: String::new(),
         auth_time: world.now().max(who.sessions_valid_from),
+        fresh: false,
         acrs: Vec::new(),
         scope: String::new(),
         nonce: String::new(),

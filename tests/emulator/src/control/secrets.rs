@@ -188,6 +188,7 @@ pub(super) async fn token(State(app): State<Emulated>, Json(order): Json<TokenOr
         oid: who.oid.clone(),
         client_id: client.clone(),
         auth_time: world.now(),
+        fresh: false,
         acrs: Vec::new(),
         scope: String::new(),
         nonce: String::new(),

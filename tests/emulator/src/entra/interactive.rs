@@ -29,6 +29,7 @@ fn session(world: &World, oid: &str, client_id: &str, scope: &str, acrs: Vec<Str
         oid: person.oid.clone(),
         client_id: client_id.to_ascii_lowercase(),
         auth_time: world.now(),
+        fresh: false,
         acrs,
         scope: scope.to_owned(),
         nonce: String::new(),
@@ -84,6 +85,7 @@ fn approve(world: &mut World, call: &Call, app: &App) -> Result<String, Refusal>
         return Err(Refusal::new(50057));
     }
     session.nonce = query.text("nonce").to_owned();
+    session.fresh = query.text("prompt").split(' ').any(|prompt| prompt == "login");
     let code = Code {
         session,
         redirect_uri: query.text("redirect_uri").to_owned(),

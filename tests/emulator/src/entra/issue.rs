@@ -12,6 +12,9 @@ use crate::jwt;
 use crate::sessions::Session;
 use crate::state::World;
 
+/// The most groups that a JWT names.
+const MAX_GROUPS: usize = 200;
+
 /// Everything an access token is made from.
 pub(crate) struct Order<'a> {
     pub(crate) cloud: &'a Cloud,
@@ -106,15 +109,26 @@ fn person_claims(order: &Order<'_>, session: &Session, set: &mut impl FnMut(&str
     } else {
         set("acct", 0.into());
     }
-    let mut contexts = session.acrs.clone();
-    contexts.extend(principal.claims.acrs.iter().filter(|acr| !session.acrs.contains(acr)).cloned());
+    let contexts = contexts(principal, session);
     if !contexts.is_empty() {
         set("acrs", json!(contexts));
     }
-    set("auth_time", principal.claims.auth_time.unwrap_or(session.auth_time).into());
+    set("auth_time", auth_time(principal, session).into());
     if let Some(device) = &principal.claims.deviceid {
         set("deviceid", device.as_str().into());
     }
+}
+
+/// The contexts that the session was asked for, and the person's standing ones.
+fn contexts(principal: &Principal, session: &Session) -> Vec<String> {
+    let mut contexts = session.acrs.clone();
+    contexts.extend(principal.claims.acrs.iter().filter(|acr| !session.acrs.contains(acr)).cloned());
+    contexts
+}
+
+/// A pinned time stands for a browser that has long been signed in: not for credentials given just now.
+fn auth_time(principal: &Principal, session: &Session) -> i64 {
+    principal.claims.auth_time.filter(|_| !session.fresh).unwrap_or(session.auth_time)
 }
 
 fn overlay(claims: &mut Map<String, Value>, principal: &Principal) {
@@ -153,24 +167,48 @@ pub(crate) fn id_token(
         members.insert("nonce".into(), session.nonce.as_str().into());
     }
     if let Some(members) = claims.as_object_mut() {
-        members.extend(optional(app, principal, session));
+        members.extend(optional(world, app, principal, session));
     }
     world.token_key().map(|key| jwt::sign(&key, &claims)).unwrap_or_default()
 }
 
 /// What the application asks for in its ID tokens, as far as there is something to say.
-fn optional(app: &App, principal: &Principal, session: &Session) -> Vec<(String, Value)> {
+fn optional(world: &World, app: &App, principal: &Principal, session: &Session) -> Vec<(String, Value)> {
+    let contexts = contexts(principal, session);
     let said = |name: &str| match name {
         "upn" => Some(principal.upn.as_str().into()),
         "acct" => Some(u8::from(principal.kind == Kind::Guest).into()),
         "amr" => Some(json!(principal.claims.amr)),
-        "acrs" if principal.claims.acrs.is_empty() => None,
-        "acrs" => Some(json!(principal.claims.acrs)),
-        "auth_time" => Some(principal.claims.auth_time.unwrap_or(session.auth_time).into()),
+        "acrs" if contexts.is_empty() => None,
+        "acrs" => Some(json!(contexts)),
+        "auth_time" => Some(auth_time(principal, session).into()),
         "deviceid" => principal.claims.deviceid.as_deref().map(Value::from),
         _ => None,
     };
-    app.optional_id_claims.iter().filter_map(|name| Some((name.clone(), said(name)?))).collect()
+    let asked = app.optional_id_claims.iter();
+    let mut all: Vec<_> = asked.clone().filter_map(|name| Some((name.clone(), said(name)?))).collect();
+    if asked.clone().any(|name| name == "groups") {
+        all.extend(groups(world, principal));
+    }
+    all
+}
+
+/// Groups by object id, those within groups too; of too many only where they could be asked for, at an address that no
+/// longer answers (Microsoft Learn, "Configure group claims for applications").
+fn groups(world: &World, principal: &Principal) -> Vec<(String, Value)> {
+    let groups = world.directory.groups_of(&principal.oid);
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    if groups.len() <= MAX_GROUPS {
+        return vec![("groups".into(), json!(groups))];
+    }
+    let (tenant, oid) = (&world.tenant, &principal.oid);
+    let endpoint = format!("https://graph.windows.net/{tenant}/users/{oid}/getMemberObjects");
+    vec![
+        ("_claim_names".into(), json!({"groups": "src1"})),
+        ("_claim_sources".into(), json!({"src1": {"endpoint": endpoint}})),
+    ]
 }
 
 /// Who the tokens are about, in MSAL's terms.

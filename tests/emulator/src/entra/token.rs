@@ -24,7 +24,7 @@ const REFRESH_SECONDS: i64 = 90 * 86_400;
 /// Tokens that live this long come with `refresh_in`, seconds.
 const HALF_LIFE_SECONDS: i64 = 2 * 3600;
 
-/// What the `claims` parameter asks of the access token.
+/// What the `claims` parameter asks: contexts of either token, a capability of the access token.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) acrs: Vec<String>,
@@ -37,15 +37,22 @@ pub(crate) fn asked(claims: Option<&str>) -> Result<Asked, Refusal> {
         return Ok(Asked::default());
     };
     let claims: Value = serde_json::from_str(text).map_err(|_| Refusal::new(90023).about(text))?;
-    let member =
-        |name: &str| claims.pointer(&format!("/access_token/{name}")).cloned().unwrap_or(Value::Null);
+    let member = |path: &str| claims.pointer(path).cloned().unwrap_or(Value::Null);
     let values = |claim: &Value| -> Vec<String> {
         let several = claim.get("values").and_then(Value::as_array).cloned().unwrap_or_default();
         let one = claim.get("value").cloned();
         several.into_iter().chain(one).filter_map(|value| value.as_str().map(str::to_owned)).collect()
     };
-    let capable = values(&member("xms_cc")).iter().any(|value| value.eq_ignore_ascii_case("cp1"));
-    Ok(Asked { acrs: values(&member("acrs")), capable })
+    let capable =
+        values(&member("/access_token/xms_cc")).iter().any(|value| value.eq_ignore_ascii_case("cp1"));
+    let mut acrs: Vec<String> = Vec::new();
+    for context in ["/access_token/acrs", "/id_token/acrs"].into_iter().flat_map(|path| values(&member(path)))
+    {
+        if !acrs.contains(&context) {
+            acrs.push(context);
+        }
+    }
+    Ok(Asked { acrs, capable })
 }
 
 /// Answer `POST …/token`.
@@ -156,6 +163,7 @@ fn from_assertion(world: &World, app: &App, form: &Fields) -> Result<Session, Re
         oid: parts.claim("oid").to_owned(),
         client_id: app.client_id.clone(),
         auth_time: parts.number("auth_time").unwrap_or_else(|| world.now()),
+        fresh: false,
         acrs: Vec::new(),
         scope: String::new(),
         nonce: String::new(),

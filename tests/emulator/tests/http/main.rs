@@ -13,6 +13,7 @@ mod control;
 mod entra;
 mod faults;
 mod grants;
+mod id_token;
 mod interop;
 mod listing;
 mod metadata;
