@@ -327,5 +327,6 @@ fn checked(wish: &LoginWish, configured: &[String]) -> Result<Wish, LoginError> 
     if !wish.login_hint.iter().all(plain) {
         return Err(LoginError::Wish("the proposed name"));
     }
-    Ok(Wish { scopes, claims: wish.claims.clone(), login_hint: wish.login_hint.clone() })
+    let (claims, login_hint) = (wish.claims.clone(), wish.login_hint.clone());
+    Ok(Wish { scopes, claims, login_hint, fresh: false })
 }

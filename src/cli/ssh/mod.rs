@@ -7,6 +7,8 @@
 mod key;
 mod pipeline;
 mod sign_in;
+#[cfg(test)]
+mod tests;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use serde_json::json;
 use super::output::{Format, NO, USAGE, YES, complain, say};
 use crate::clock::Clock;
 use crate::config;
+use crate::entra::sign_in::AuthContext;
 use crate::store::{read_capped, replace_file};
 
 /// The files of one way to a certificate.
@@ -59,12 +62,19 @@ pub(super) struct CertArguments {
     /// The name to propose on the sign-in page.
     #[arg(long)]
     login_hint: Option<String>,
+    /// An authentication context of Conditional Access, `c1` to `c99`, that the sign-in must satisfy. A certificate whose
+    /// sign-in did not is not used again.
+    #[arg(long, value_name = "ID")]
+    acrs: Option<AuthContext>,
+    /// Sign in again, and give credentials anew although the browser is signed in.
+    #[arg(long)]
+    fresh: bool,
     /// The folder for key and certificate. Default: ~/.ssh/nightlatch.
     #[arg(long)]
     folder: Option<PathBuf>,
     /// For pipelines: no browser; the application proves itself with the federated token in this file, and Entra's own SSH
     /// authority signs the certificate.
-    #[arg(long, value_name = "FILE", conflicts_with = "login_hint")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["login_hint", "acrs", "fresh"])]
     federated_token_file: Option<PathBuf>,
     /// Sign in again although the last certificate is still good.
     #[arg(long)]
@@ -114,6 +124,9 @@ struct Note {
     client: String,
     name: String,
     signed_in: i64,
+    /// The contexts that it satisfied.
+    #[serde(default)]
+    acrs: Vec<String>,
 }
 
 /// What a sign-in is made from.
@@ -123,6 +136,8 @@ struct Asked {
     login: String,
     folder: PathBuf,
     token_file: Option<PathBuf>,
+    context: Option<AuthContext>,
+    fresh: bool,
 }
 
 impl Asked {
@@ -182,38 +197,52 @@ pub(super) fn ssh(arguments: &SshArguments) -> u8 {
 /// Prints a block of ssh's configuration, after which plain `ssh`, `scp`, `sftp`, VS Code and Ansible reach these hosts: the
 /// certificate is made anew when it is too old, before ssh connects.
 pub(super) fn ssh_config(arguments: &ConfigArguments) -> u8 {
-    let asked = match asked(&arguments.cert) {
-        Ok(asked) => asked,
+    let program = std::env::current_exe();
+    let program = program.map_or_else(|_| "nightlatch".to_owned(), |path| path.display().to_string());
+    match asked(&arguments.cert).and_then(|asked| block(arguments, &asked, &program)) {
+        Ok(block) => {
+            say(&block);
+            YES
+        }
         Err(why) => {
             complain(&why);
-            return USAGE;
+            USAGE
         }
-    };
+    }
+}
+
+fn block(arguments: &ConfigArguments, asked: &Asked, program: &str) -> Result<String, String> {
+    if asked.fresh {
+        return Err(
+            "with `--fresh` every connection would open a browser: give it to `nightlatch cert`".into()
+        );
+    }
     let hosts = arguments.host.join(",");
-    let (folder, program) = (asked.folder.display().to_string(), std::env::current_exe());
-    let program = program.map_or_else(|_| "nightlatch".to_owned(), |path| path.display().to_string());
+    let folder = asked.folder.display().to_string();
     let token = asked.token_file.as_ref().map(|file| file.display().to_string());
     // The block is read by ssh and then by a shell: what either would read otherwise is not written.
     let plain = |text: &str, more: &[u8]| {
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@:".contains(&b) || more.contains(&b))
     };
-    if ![&folder, &program].into_iter().chain(&token).all(|text| plain(text, b"")) || !plain(&hosts, b"*?!,")
-    {
-        complain("a host pattern or a path here has a character that ssh or the shell would read otherwise");
-        return USAGE;
+    let paths = [folder.as_str(), program].into_iter().chain(token.as_deref());
+    if !paths.into_iter().all(|text| plain(text, b"")) || !plain(&hosts, b"*?!,") {
+        let why = "a host pattern or a path here has a character that ssh or the shell would read otherwise";
+        return Err(why.into());
     }
-    let more = token.map_or_else(String::new, |file| format!(" --federated-token-file {file}"));
+    let mut more = token.map_or_else(String::new, |file| format!(" --federated-token-file {file}"));
+    if let Some(context) = asked.context {
+        more = format!("{more} --acrs {context}");
+    }
     let way = asked.way();
     let (key, certificate) = (way.key, way.certificate);
     let (tenant, client, cloud) = (asked.tenant, asked.client, &arguments.cert.cloud);
     let ready = format!(
         "{program} cert --tenant {tenant} --client-id {client} --cloud {cloud} --folder {folder}{more} >/dev/null"
     );
-    say(&format!("Match host {hosts} exec \"{ready}\""));
-    say(&format!(
-        "    IdentityFile {folder}/{key}\n    CertificateFile {folder}/{certificate}\n    IdentitiesOnly yes"
-    ));
-    YES
+    Ok(format!(
+        "Match host {hosts} exec \"{ready}\"\n    IdentityFile {folder}/{key}\n    \
+         CertificateFile {folder}/{certificate}\n    IdentitiesOnly yes"
+    ))
 }
 
 /// A certificate that is good for a while, with what is known of it; else the exit status, and the person knows why.
@@ -252,23 +281,35 @@ fn asked(arguments: &CertArguments) -> Result<Asked, String> {
     let whole = |path: &Path| std::path::absolute(path).map_err(|why| format!("{}: {why}", path.display()));
     let folder = whole(&folder)?;
     let token_file = arguments.federated_token_file.as_deref().map(whole).transpose()?;
-    Ok(Asked { tenant, client, login, folder, token_file })
+    let (context, fresh) = (arguments.acrs, arguments.fresh);
+    Ok(Asked { tenant, client, login, folder, token_file, context, fresh })
 }
 
-/// The last sign-in, if it was to the same and is not too long ago.
+/// The last sign-in, if it was to the same, is not too long ago and shows what is asked for.
 fn kept(asked: &Asked, now: Timestamp) -> Option<Note> {
+    if asked.fresh {
+        return None;
+    }
     let way = asked.way();
     let bytes = read_capped(&asked.folder.join(way.note), MAX_NOTE_BYTES).ok()??;
     let note: Note = serde_json::from_slice(&bytes).ok()?;
     let same = note.tenant == asked.tenant.to_string() && note.client == asked.client.to_string();
     let age = now.0.saturating_sub(note.signed_in);
     let whole = [way.key, way.certificate].iter().all(|name| asked.folder.join(name).is_file());
-    (same && whole && (0..way.reuse_s).contains(&age)).then_some(note)
+    let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
+    (same && whole && shows && (0..way.reuse_s).contains(&age)).then_some(note)
 }
 
 /// Writes the three files, which nobody else may read, into a folder of the person's own: the note last, so that what it
 /// speaks of is there.
-fn keep(asked: &Asked, key: &Secret, certificate: &str, name: &str, now: Timestamp) -> Result<(), String> {
+fn keep(
+    asked: &Asked,
+    key: &Secret,
+    certificate: &str,
+    name: &str,
+    acrs: Vec<String>,
+    now: Timestamp,
+) -> Result<(), String> {
     use std::os::unix::fs::DirBuilderExt;
     let (folder, way) = (&asked.folder, asked.way());
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -278,7 +319,7 @@ fn keep(asked: &Asked, key: &Secret, certificate: &str, name: &str, now: Timesta
         std::fs::remove_file(&old).map_err(|why| format!("{}: {why}", old.display()))?;
     }
     let (tenant, client) = (asked.tenant.to_string(), asked.client.to_string());
-    let note = Note { tenant, client, name: name.to_owned(), signed_in: now.0 };
+    let note = Note { tenant, client, name: name.to_owned(), signed_in: now.0, acrs };
     let note = serde_json::to_vec(&note).map_err(|why| why.to_string())?;
     let files =
         [(way.key, key.expose().as_bytes()), (way.certificate, certificate.as_bytes()), (way.note, &*note)];

@@ -64,6 +64,6 @@ pub(super) fn sign_in(asked: &Asked, token_file: &Path, now: Timestamp) -> Resul
         .map_err(|_| "the key cannot be written")?;
     let pem = armour("PRIVATE KEY", der.as_ref());
     let line = format!("{CERTIFICATE_TYPE} {text} {name}\n");
-    keep(asked, &pem, &line, name, now)?;
+    keep(asked, &pem, &line, name, Vec::new(), now)?;
     Ok(name.clone())
 }

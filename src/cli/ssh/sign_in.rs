@@ -1,14 +1,16 @@
 //! The sign-in: a browser, a loopback port, and one question to the token endpoint.
 
 use nightlatch_jwt::ClientHeader;
-use nightlatch_model::{Secret, Timestamp};
+use nightlatch_model::Timestamp;
 
 use super::key::Key;
 use super::{Asked, keep};
 use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
 use crate::entra::clouds::Cloud;
 use crate::entra::http::{Http, ProxyRule};
-use crate::entra::sign_in::{Browser, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish};
+use crate::entra::sign_in::{
+    AuthContext, Browser, Identified, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish,
+};
 
 /// The sign-in host of a cloud.
 pub(super) fn host_of(cloud: &str) -> Result<String, String> {
@@ -25,25 +27,57 @@ pub(super) fn host_of(cloud: &str) -> Result<String, String> {
 
 /// Signs the person in, and writes the files. The name that signed in.
 pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp) -> Result<String, String> {
-    let no_random = || "there is no randomness on this machine".to_owned();
     let key = Key::generate().ok_or_else(no_random)?;
     let header = ClientHeader::ed25519(key.public(), &random().ok_or_else(no_random)?);
     let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
     let entra = SignIn::new(http, &asked.login, asked.tenant, asked.client);
     let (listener, port) = listen().map_err(|why| why.to_string())?;
-    let wish = Wish { login_hint, ..Wish::default() };
+    let wish = wish(asked, login_hint)?;
     let secrets = random::<RANDOM_BYTES>().ok_or_else(no_random)?;
     let browser = entra.browser(&wish, port, &secrets).with_nonce(header.commitment());
     open_browser(browser.url());
     let redirect = wait_for_browser(&listener).ok_or("the browser brought no answer; begin again")?;
-    let (person, id_token) = redeem(&entra, &browser, &redirect, now)?;
-    let to_sign = header.to_sign(id_token.expose()).ok_or("Entra's answer cannot be read; sign in again")?;
-    let proof = header.proof(id_token.expose(), &key.sign(to_sign.as_bytes())).unwrap_or_default();
-    let certificate = key.certificate(&proof, &random().ok_or_else(no_random)?, &person);
+    let signed = redeem(&entra, &browser, &redirect, now)?;
+    write(asked, &key, &header, &signed, now)?;
+    Ok(signed.person.username)
+}
+
+/// What the sign-in is to ask for.
+pub(super) fn wish(asked: &Asked, login_hint: Option<String>) -> Result<Wish, String> {
+    let claims = asked.context.map(AuthContext::claims).transpose().map_err(|why| why.to_string())?;
+    Ok(Wish { claims, login_hint, fresh: asked.fresh, ..Wish::default() })
+}
+
+/// Writes the files for whoever signed in; none when the sign-in lacks the context that was asked for.
+pub(super) fn write(
+    asked: &Asked,
+    key: &Key,
+    header: &ClientHeader,
+    signed: &Identified,
+    now: Timestamp,
+) -> Result<(), String> {
+    if let Some(context) = asked.context.filter(|context| !signed.contexts.contains(context)) {
+        return Err(lacking(context));
+    }
+    let (name, id_token) = (&signed.person.username, signed.id_token.expose());
+    let to_sign = header.to_sign(id_token).ok_or("Entra's answer cannot be read; sign in again")?;
+    let proof = header.proof(id_token, &key.sign(to_sign.as_bytes())).unwrap_or_default();
+    let certificate = key.certificate(&proof, &random().ok_or_else(no_random)?, name);
     let check = u32::from_be_bytes(random().ok_or_else(no_random)?);
-    let private = key.private_file(check, &person).ok_or("the key cannot be written down")?;
-    keep(asked, &private, &format!("{certificate}\n"), &person, now)?;
-    Ok(person)
+    let private = key.private_file(check, name).ok_or("the key cannot be written down")?;
+    let acrs = signed.contexts.iter().map(ToString::to_string).collect();
+    keep(asked, &private, &format!("{certificate}\n"), name, acrs, now)
+}
+
+fn lacking(context: AuthContext) -> String {
+    format!(
+        "the sign-in does not carry the authentication context `{context}`; the application needs the optional claim \
+         `acrs` in its ID tokens, and a Conditional Access policy must be tied to the context"
+    )
+}
+
+fn no_random() -> String {
+    "there is no randomness on this machine".to_owned()
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {
@@ -51,13 +85,8 @@ fn random<const N: usize>() -> Option<[u8; N]> {
     aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
 }
 
-/// The name and the ID token of whoever signed in.
-fn redeem(
-    entra: &SignIn,
-    browser: &Browser,
-    redirect: &str,
-    now: Timestamp,
-) -> Result<(String, Secret), String> {
+/// Whoever signed in, with the ID token.
+fn redeem(entra: &SignIn, browser: &Browser, redirect: &str, now: Timestamp) -> Result<Identified, String> {
     let redirect = Redirect::read(redirect).map_err(|why| why.to_string())?;
     if !browser.is_answered_by(redirect.state.expose()) {
         return Err("the browser's answer belongs to another sign-in; begin again".into());
@@ -70,7 +99,5 @@ fn redeem(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| why.to_string())?;
-    let (person, token) =
-        runtime.block_on(entra.redeem_id_token(browser, &code, now)).map_err(|why| why.sentence)?;
-    Ok((person.username, token))
+    runtime.block_on(entra.redeem_id_token(browser, &code, now)).map_err(|why| why.sentence)
 }

@@ -52,7 +52,7 @@ impl Browser {
             ("code_challenge", challenge.as_str()),
             ("code_challenge_method", "S256"),
             // The person sees which account it is, also when only one is signed in.
-            ("prompt", "select_account"),
+            ("prompt", if wish.fresh { "login" } else { "select_account" }),
         ];
         fields.extend(wish.login_hint.as_deref().map(|hint| ("login_hint", hint)));
         fields.extend(wish.claims().map(|claims| ("claims", claims)));

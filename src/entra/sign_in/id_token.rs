@@ -8,7 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nightlatch_model::{Guid, ObjectId, Secret, TenantId, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use thiserror::Error;
+
+use super::AuthContext;
 
 /// The longest name of a person that is kept, in bytes.
 pub const MAX_USERNAME_BYTES: usize = 256;
@@ -60,6 +63,12 @@ pub struct PersonId {
     pub username: String,
 }
 
+/// What an ID token said.
+pub(super) struct Said {
+    pub(super) person: PersonId,
+    pub(super) contexts: Vec<AuthContext>,
+}
+
 /// What an ID token has to say.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
@@ -86,6 +95,7 @@ struct Claims {
     oid: Option<ObjectId>,
     nonce: Option<String>,
     preferred_username: Option<String>,
+    acrs: Option<Value>,
     /// Only access tokens have scopes or roles of an application.
     scp: Option<serde::de::IgnoredAny>,
     azp: Option<serde::de::IgnoredAny>,
@@ -97,12 +107,20 @@ fn part<T: DeserializeOwned>(text: Option<&str>) -> Result<T, IdTokenError> {
     serde_json::from_slice(&bytes).map_err(|_| IdTokenError::Form)
 }
 
-/// Reads who signed in.
-pub(super) fn read(
-    token: &Secret,
-    expected: &Expected<'_>,
-    now: Timestamp,
-) -> Result<PersonId, IdTokenError> {
+/// The contexts in `acrs`. In any other form than a list it names none, and other values are not ours to ask for.
+fn contexts(acrs: Option<&Value>) -> Vec<AuthContext> {
+    let listed = acrs.and_then(Value::as_array).into_iter().flatten();
+    let mut contexts = Vec::new();
+    for context in listed.filter_map(|value| value.as_str()?.parse().ok()) {
+        if !contexts.contains(&context) {
+            contexts.push(context);
+        }
+    }
+    contexts
+}
+
+/// Reads who signed in, and how.
+pub(super) fn read(token: &Secret, expected: &Expected<'_>, now: Timestamp) -> Result<Said, IdTokenError> {
     let text = token.expose();
     if text.len() > MAX_ID_TOKEN_BYTES || text.split('.').count() != 3 {
         return Err(IdTokenError::Form);
@@ -138,5 +156,6 @@ pub(super) fn read(
         !name.is_empty() && name.len() <= MAX_USERNAME_BYTES && name.bytes().all(|b| b.is_ascii_graphic())
     };
     let username = claims.preferred_username.filter(plain).unwrap_or_else(|| object_id.to_string());
-    Ok(PersonId { tenant: expected.tenant, object_id, username })
+    let person = PersonId { tenant: expected.tenant, object_id, username };
+    Ok(Said { person, contexts: contexts(claims.acrs.as_ref()) })
 }

@@ -7,6 +7,7 @@
 //! connection to Entra and fits in every point.
 
 mod browser;
+mod context;
 mod device;
 mod id_token;
 mod redirect;
@@ -14,6 +15,7 @@ mod redirect;
 mod tests;
 
 pub use browser::{Browser, RANDOM_BYTES};
+pub use context::{AuthContext, NoContext};
 pub use device::{DEVICE_LIMIT, Device, Pace};
 pub use id_token::{IdTokenError, MAX_USERNAME_BYTES, PersonId};
 pub use redirect::{MAX_REDIRECT_BYTES, Outcome, Redirect, RedirectError};
@@ -21,7 +23,7 @@ pub use redirect::{MAX_REDIRECT_BYTES, Outcome, Redirect, RedirectError};
 use nightlatch_model::{Guid, Secret, TenantId, Timestamp};
 use nightlatch_tokens::{Claims, Failure, FailureClass, Resource, Token, TokenType};
 
-use self::id_token::Expected;
+use self::id_token::{Expected, Said};
 use super::http::Http;
 use super::oauth::{Answer, DEVICE_CODE_GRANT, Form, TokenEndpoint, merged_claims, scope_of};
 
@@ -37,6 +39,8 @@ pub struct Wish {
     pub claims: Option<Claims>,
     /// The name to propose on the page.
     pub login_hint: Option<String>,
+    /// The person must give credentials in the browser, also where it is signed in.
+    pub fresh: bool,
 }
 
 impl Wish {
@@ -55,6 +59,16 @@ pub struct Signed {
     pub person: PersonId,
     /// What stands for the sign-in from now on.
     pub refresh_token: Secret,
+}
+
+/// A sign-in that proves itself to somebody else.
+pub struct Identified {
+    /// Who it is.
+    pub person: PersonId,
+    /// The contexts that it satisfied, as far as the application has the claim.
+    pub contexts: Vec<AuthContext>,
+    /// The ID token, as it came.
+    pub id_token: Secret,
 }
 
 /// What a refresh gave.
@@ -163,7 +177,7 @@ impl SignIn {
         self.endpoint.post(&form.maybe("claims", browser.claims()), now).await
     }
 
-    /// Redeems the code for the ID token alone, as it came: what proves the sign-in to somebody else.
+    /// Redeems the code for the ID token alone: what proves the sign-in to somebody else.
     ///
     /// # Errors
     /// As [`SignIn::redeem`].
@@ -172,12 +186,12 @@ impl SignIn {
         browser: &Browser,
         code: &Secret,
         now: Timestamp,
-    ) -> Result<(PersonId, Secret), Failure> {
+    ) -> Result<Identified, Failure> {
         let mut answer = self.answer_to_code(browser, code, now).await?;
         let unfit = |error: IdTokenError| Failure::new(FailureClass::NeedsUser, error.to_string());
-        let person = self.person(&answer, Some(browser.nonce()), now).map_err(unfit)?;
-        let token = answer.id_token.take().ok_or_else(|| unfit(IdTokenError::Missing))?;
-        Ok((person, token))
+        let Said { person, contexts } = self.said(&answer, Some(browser.nonce()), now).map_err(unfit)?;
+        let id_token = answer.id_token.take().ok_or_else(|| unfit(IdTokenError::Missing))?;
+        Ok(Identified { person, contexts, id_token })
     }
 
     /// Begins a sign-in on another device.
@@ -243,14 +257,14 @@ impl SignIn {
         if answer.access_token.expose() == refresh_token.expose() {
             return Err(RefreshError::NotOurs(IdTokenError::Kind));
         }
-        let person = self.person(&answer, None, now).map_err(RefreshError::NotOurs)?;
+        let person = self.said(&answer, None, now).map_err(RefreshError::NotOurs)?.person;
         if answer.kind != TokenType::Bearer {
             return Err(RefreshError::NotOurs(IdTokenError::Kind));
         }
         Ok(Refreshed { person, token: answer.into_token(), refresh_token: next })
     }
 
-    fn person(&self, answer: &Answer, nonce: Option<&str>, now: Timestamp) -> Result<PersonId, IdTokenError> {
+    fn said(&self, answer: &Answer, nonce: Option<&str>, now: Timestamp) -> Result<Said, IdTokenError> {
         let token = answer.id_token.as_ref().ok_or(IdTokenError::Missing)?;
         let expected = Expected { issuer: &self.issuer, tenant: self.tenant, client: self.client, nonce };
         id_token::read(token, &expected, now)
@@ -258,8 +272,9 @@ impl SignIn {
 
     fn signed(&self, mut answer: Answer, nonce: Option<&str>, now: Timestamp) -> Result<Signed, Failure> {
         let person = self
-            .person(&answer, nonce, now)
-            .map_err(|error| Failure::new(FailureClass::NeedsUser, error.to_string()))?;
+            .said(&answer, nonce, now)
+            .map_err(|error| Failure::new(FailureClass::NeedsUser, error.to_string()))?
+            .person;
         let refresh_token = answer.refresh_token.take().ok_or_else(|| {
             Failure::new(
                 FailureClass::Config,

@@ -27,7 +27,7 @@ fn claims() -> Value {
 fn read_as(header: &Value, claims: &Value, nonce: Option<&str>) -> Result<PersonId, IdTokenError> {
     let (tenant, client) = (TENANT.parse().unwrap(), CLIENT.parse().unwrap());
     let expected = Expected { issuer: ISSUER, tenant, client, nonce };
-    id_token::read(&jwt(header, claims), &expected, NOW)
+    id_token::read(&jwt(header, claims), &expected, NOW).map(|said| said.person)
 }
 
 fn with(name: &str, value: Value) -> Value {
@@ -68,7 +68,8 @@ fn a_sign_in_counts_only_when_every_claim_fits() {
     for text in ["", "a.b", "a.b.c", "e30.e30.c2ln", "..", "a.b.c.d"] {
         let (tenant, client) = (TENANT.parse().unwrap(), CLIENT.parse().unwrap());
         let expected = Expected { issuer: ISSUER, tenant, client, nonce: None };
-        assert_eq!(id_token::read(&Secret::new(text.into()), &expected, NOW), Err(IdTokenError::Form));
+        let read = id_token::read(&Secret::new(text.into()), &expected, NOW);
+        assert_eq!(read.err(), Some(IdTokenError::Form));
     }
 }
 
@@ -86,6 +87,39 @@ fn past_bug_17_no_other_kind_of_token_is_a_sign_in() {
     // An access token for the application's own API, v2 and v1.
     for name in ["scp", "azp", "appid"] {
         assert_eq!(read_as(&plain, &with(name, json!("x")), None), Err(IdTokenError::Kind));
+    }
+}
+
+#[test]
+fn a_context_is_asked_for_and_read_from_the_id_token() {
+    let context = |text: &str| text.parse::<AuthContext>();
+    for good in ["c1", "c9", "c10", "c99"] {
+        assert_eq!(context(good).unwrap().to_string(), good);
+    }
+    for bad in
+        ["", "c", "c0", "c01", "c100", "c256", "C1", "1", "c+1", "c-1", "c1 ", " c1", "cc1", "c1x", "p1"]
+    {
+        assert_eq!(context(bad), Err(NoContext), "{bad}");
+    }
+    let claims = context("c7").unwrap().claims().unwrap();
+    assert_eq!(claims.as_str(), r#"{"id_token":{"acrs":{"essential":true,"value":"c7"}}}"#);
+
+    let header = json!({"alg": "RS256", "typ": "JWT"});
+    for (acrs, contexts) in [
+        (json!(["c1"]), vec!["c1"]),
+        (json!(["p1", "c2", "c1", "c2", 3, "C4"]), vec!["c2", "c1"]),
+        (json!([]), vec![]),
+        (Value::Null, vec![]),
+        // Not the form that Entra writes: never taken for a context, and no other sign-in is refused for it.
+        (json!("c1"), vec![]),
+        (json!({"c1": "c1"}), vec![]),
+        (json!([["c1"]]), vec![]),
+    ] {
+        let (tenant, client) = (TENANT.parse().unwrap(), CLIENT.parse().unwrap());
+        let expected = Expected { issuer: ISSUER, tenant, client, nonce: None };
+        let said = id_token::read(&jwt(&header, &with("acrs", acrs.clone())), &expected, NOW).unwrap();
+        let said: Vec<String> = said.contexts.iter().map(ToString::to_string).collect();
+        assert_eq!(said, contexts, "{acrs}");
     }
 }
 
@@ -131,6 +165,7 @@ fn the_page_to_open_carries_pkce_and_nothing_secret() {
         scopes: vec!["https://management.azure.com/.default".into()],
         claims: Some(Claims::new(r#"{"id_token":{}}"#).unwrap()),
         login_hint: Some("alice@contoso.com".into()),
+        fresh: false,
     };
     let browser = sign_in.browser(&wish, 49_152, &random);
     let url = reqwest::Url::parse(browser.url()).unwrap();
@@ -141,7 +176,11 @@ fn the_page_to_open_carries_pkce_and_nothing_secret() {
     assert_eq!(get("code_challenge_method").unwrap(), "S256");
     assert_eq!(get("redirect_uri").unwrap(), "http://localhost:49152");
     assert_eq!(get("scope").unwrap(), "openid profile offline_access https://management.azure.com/.default");
-    assert_eq!((get("login_hint"), get("claims")), (wish.login_hint, Some(r#"{"id_token":{}}"#.into())));
+    let claims = Some(r#"{"id_token":{}}"#.into());
+    assert_eq!((get("login_hint"), get("claims")), (wish.login_hint.clone(), claims));
+    assert_eq!(get("prompt").unwrap(), "select_account");
+    let anew = sign_in.browser(&Wish { fresh: true, ..wish }, 49_152, &random);
+    assert_eq!(anew.url(), browser.url().replace("prompt=select_account", "prompt=login"));
     assert!(browser.verifier().len() == 43 && !browser.url().contains(browser.verifier()));
     let state = get("state").unwrap();
     assert!(browser.is_answered_by(&state) && get("nonce").unwrap() != state);

@@ -1,0 +1,164 @@
+//! What a sign-in for a certificate asks for, which certificate is used again, and what is never written.
+
+use clap::Parser;
+use nightlatch_jwt::ClientHeader;
+
+use super::key::Key;
+use super::sign_in::{wish, write};
+use super::*;
+use crate::entra::sign_in::{Identified, PersonId};
+
+const NOW: Timestamp = Timestamp(1_795_300_000);
+const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+const CLIENT: &str = "0a990000-0000-4000-8000-000000000001";
+const OID: &str = "a11ce000-0000-4000-8000-000000000001";
+const NAME: &str = "alice@contoso.com";
+
+#[derive(Parser)]
+enum Line {
+    Cert(CertArguments),
+    SshConfig(ConfigArguments),
+}
+
+fn line(words: &str) -> Result<Line, clap::Error> {
+    let fixed = ["--tenant", TENANT, "--client-id", CLIENT, "--folder", "/home/alice/nl"];
+    Line::try_parse_from(["nightlatch"].into_iter().chain(words.split(' ')).chain(fixed))
+}
+
+/// A sign-in into this folder.
+fn asking(folder: &Path, context: Option<&str>, fresh: bool) -> Asked {
+    Asked {
+        tenant: TENANT.parse().unwrap(),
+        client: CLIENT.parse().unwrap(),
+        login: "https://login.example".into(),
+        folder: folder.to_owned(),
+        token_file: None,
+        context: context.map(|context| context.parse().unwrap()),
+        fresh,
+    }
+}
+
+/// Writes what this sign-in gave.
+fn written(asked: &Asked, contexts: &[&str]) -> Result<(), String> {
+    let key = Key::generate().unwrap();
+    let header = ClientHeader::ed25519(key.public(), &[7; 32]);
+    let (tenant, object_id) = (TENANT.parse().unwrap(), OID.parse().unwrap());
+    let signed = Identified {
+        person: PersonId { tenant, object_id, username: NAME.into() },
+        contexts: contexts.iter().map(|context| context.parse().unwrap()).collect(),
+        id_token: Secret::new("aGVhZA.Y2xhaW1z.c2ln".into()),
+    };
+    write(asked, &key, &header, &signed, NOW)
+}
+
+#[test]
+fn the_flags_fit_the_browser_and_nothing_else() {
+    let asked_by = |words: &str| match line(words) {
+        Ok(Line::Cert(arguments)) => asked(&arguments).unwrap(),
+        _ => panic!("{words}"),
+    };
+    let plain = asked_by("cert");
+    assert_eq!((plain.context, plain.fresh), (None, false));
+    let both = asked_by("cert --acrs c12 --fresh --login-hint a@b");
+    assert_eq!((both.context, both.fresh), (Some("c12".parse().unwrap()), true));
+    for words in ["cert --acrs c0", "cert --acrs c100", "cert --acrs mfa", "cert --acrs"] {
+        assert!(line(words).is_err(), "{words}");
+    }
+    assert!(line("cert --federated-token-file F").is_ok());
+    for other in ["--acrs c1", "--fresh", "--login-hint a@b"] {
+        assert!(line(&format!("cert --federated-token-file F {other}")).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn a_sign_in_asks_for_the_context_and_for_credentials() {
+    let folder = Path::new("/nowhere");
+    let plain = wish(&asking(folder, None, false), Some(NAME.into())).unwrap();
+    assert_eq!((plain.claims, plain.login_hint.as_deref(), plain.fresh), (None, Some(NAME), false));
+    let both = wish(&asking(folder, Some("c1"), true), None).unwrap();
+    let claims = both.claims.as_ref().map(|claims| claims.as_str());
+    assert_eq!(claims, Some(r#"{"id_token":{"acrs":{"essential":true,"value":"c1"}}}"#));
+    assert!(both.fresh);
+}
+
+#[test]
+fn a_kept_certificate_is_used_again_only_for_what_its_sign_in_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    for (shown, asked_for, fresh, used) in [
+        (&[][..], None, false, true),
+        (&["c1"], None, false, true),
+        (&["c1"], Some("c1"), false, true),
+        (&["c2", "c1"], Some("c1"), false, true),
+        (&[], Some("c1"), false, false),
+        (&["c2"], Some("c1"), false, false),
+        (&["c11"], Some("c1"), false, false),
+        (&["c1"], Some("c11"), false, false),
+        (&["c1"], Some("c1"), true, false),
+        (&["c1"], None, true, false),
+    ] {
+        written(&asking(folder.path(), None, false), shown).unwrap();
+        let note = kept(&asking(folder.path(), asked_for, fresh), NOW);
+        assert_eq!(note.is_some(), used, "{shown:?} for {asked_for:?}, fresh {fresh}");
+    }
+}
+
+#[test]
+fn a_note_from_before_contexts_is_read_and_shows_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = asking(folder.path(), None, false);
+    written(&plain, &["c1"]).unwrap();
+    let old = json!({"tenant": TENANT, "client": CLIENT, "name": NAME, "signed_in": NOW.0});
+    let put = |note: &serde_json::Value| std::fs::write(folder.path().join(BROWSER.note), note.to_string());
+    put(&old).unwrap();
+    let note = kept(&plain, NOW).unwrap();
+    assert_eq!((note.name.as_str(), note.acrs.len()), (NAME, 0));
+    assert_eq!(kept(&asking(folder.path(), Some("c1"), false), NOW), None);
+    let mut odd = old;
+    odd["acr"] = json!("c1");
+    put(&odd).unwrap();
+    assert_eq!(kept(&plain, NOW), None, "a member that nobody knows");
+}
+
+#[test]
+fn nothing_is_written_for_a_sign_in_without_the_context() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("nl");
+    let asked = asking(&inner, Some("c1"), false);
+    for contexts in [&[][..], &["c2"], &["c11"]] {
+        let why = written(&asked, contexts).unwrap_err();
+        assert!(why.contains("does not carry the authentication context `c1`"), "{why}");
+        assert!(why.contains("optional claim `acrs`") && why.contains("Conditional Access policy"), "{why}");
+        assert!(!inner.exists());
+    }
+    written(&asked, &["c2", "c1"]).unwrap();
+    let read = |file: &str| std::fs::read(inner.join(file)).unwrap();
+    let files = || [BROWSER.key, BROWSER.certificate, BROWSER.note].map(read);
+    let (first, note) = (files(), kept(&asked, NOW).unwrap());
+    assert_eq!((note.name.as_str(), note.acrs), (NAME, vec!["c2".to_owned(), "c1".to_owned()]));
+    // The certificate of before stays as it was.
+    assert!(written(&asking(&inner, Some("c3"), true), &["c1"]).is_err());
+    assert!(files() == first);
+}
+
+#[test]
+fn the_block_for_ssh_asks_for_the_context_and_never_for_a_browser_each_time() {
+    let said = |words: &str| match line(&format!("ssh-config --host node-* {words}")) {
+        Ok(Line::SshConfig(arguments)) => {
+            block(&arguments, &asked(&arguments.cert).unwrap(), "/usr/bin/nightlatch")
+        }
+        _ => panic!("{words}"),
+    };
+    let fixed = format!("--tenant {TENANT} --client-id {CLIENT} --cloud AzureCloud --folder /home/alice/nl");
+    let block = |more: &str| {
+        format!(
+            "Match host node-* exec \"/usr/bin/nightlatch cert {fixed}{more} >/dev/null\"\n    \
+             IdentityFile /home/alice/nl/id_ed25519\n    \
+             CertificateFile /home/alice/nl/id_ed25519-cert.pub\n    IdentitiesOnly yes"
+        )
+    };
+    assert_eq!(said("--cloud AzureCloud"), Ok(block("")));
+    assert_eq!(said("--acrs c7"), Ok(block(" --acrs c7")));
+    let why = said("--acrs c7 --fresh").unwrap_err();
+    assert!(why.contains("`--fresh`") && why.contains("browser"), "{why}");
+    assert!(said("--host a;b").is_err());
+}
