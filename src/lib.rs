@@ -13,6 +13,7 @@ pub mod store;
 pub mod sys;
 pub mod telemetry;
 // -- services; they speak in model types --
+pub mod access;
 pub mod accounts;
 pub mod attach;
 pub mod broker;

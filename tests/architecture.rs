@@ -135,9 +135,14 @@ fn locked_rooms_link_what_they_must_and_no_more() {
             "src/jwt",
             &["aws-lc-rs", "base64", "jsonwebtoken", "nightlatch-model", "serde", "serde_json", "thiserror"],
         ),
-        ("src/policy", &["nightlatch-model"]),
+        ("src/page", &["serde", "thiserror", "toml"]),
+        ("src/policy", &["nightlatch-model", "serde"]),
+        ("src/rules", &["nightlatch-model", "nightlatch-page", "nightlatch-policy", "serde", "toml"]),
         ("src/sshcert", &["aws-lc-rs", "thiserror"]),
-        ("src/tokens", &["base64", "nightlatch-model", "serde", "serde_json", "thiserror", "toml"]),
+        (
+            "src/tokens",
+            &["base64", "nightlatch-model", "nightlatch-page", "serde", "serde_json", "thiserror", "toml"],
+        ),
         ("src/userdbd", &["nightlatch-model", "serde", "serde_json", "thiserror"]),
         (
             "src/sessiond",
@@ -161,7 +166,9 @@ fn locked_rooms_link_what_they_must_and_no_more() {
             "[dependencies] of {room}"
         );
     }
-    let known = ["hook", "jwt", "model", "policy", "sessiond", "sshcert", "tokens", "userdbd", "wire"];
+    let known = [
+        "hook", "jwt", "model", "page", "policy", "rules", "sessiond", "sshcert", "tokens", "userdbd", "wire",
+    ];
     assert_eq!(locked_rooms(), known.map(str::to_owned).into(), "a new locked room needs a row above");
 }
 
@@ -176,7 +183,7 @@ fn a_locked_room_is_not_compiled_a_second_time() {
 
 #[test]
 fn rooms_that_decide_touch_nothing_outside() {
-    for room in ["src/jwt", "src/model", "src/policy", "src/sshcert", "src/tokens"] {
+    for room in ["src/jwt", "src/model", "src/page", "src/policy", "src/rules", "src/sshcert", "src/tokens"] {
         for source in product_sources(room) {
             for outside in ["std::fs", "std::net", "std::env", "std::process", "std::thread", "std::os"] {
                 assert!(!source.product.contains(outside), "{} uses {outside}", source.path);

@@ -1,7 +1,8 @@
 //! What it costs to judge a certificate with a sign-in in it: one that is good, and hostile ones that fail at the last
-//! check before their refusal. The floor is one RSA-2048 verification, which each of them that comes so far needs.
+//! check before their refusal, on a node with a hundred access rules, which are asked about forwardings. The floor is one RSA-2048 verification, which each of them that comes so far needs.
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use nightlatch::access::NodeZones;
 use nightlatch::login::{
     AdmitRules, Extensions, IdentityMap, Known, LocalNames, NameClaim, Offered, ProofRules, Revocations,
     TrustStore, Verified, admit,
@@ -9,6 +10,8 @@ use nightlatch::login::{
 use nightlatch_jwt::{Expected, Expiration, KeySet, Kind};
 use nightlatch_model::Timestamp;
 use nightlatch_openpubkey::{Broken, Issuer, KeyType, case};
+use nightlatch_policy::{AccessPolicy, AccessRules, NodeFacts};
+use nightlatch_rules::compile;
 use nightlatch_sshcert::testing::TestKey;
 
 use crate::pairs::{AGAIN, FLOOR, Plan, measure, micros};
@@ -29,6 +32,22 @@ const PROGRAMS: [(&str, Broken); 4] = [
     ("decision.claims_other_key", Broken::UpkOther),
     ("decision.claims_no_form", Broken::PartMissing),
 ];
+
+/// How many access rules the node has; only the last is about the person.
+const ACCESS_RULES: usize = 100;
+
+fn access_rules() -> Result<AccessPolicy, String> {
+    let rule = |number: usize| {
+        format!(
+            "[[rule]]\nname = \"r{number}\"\neffect = \"step-up\"\nwho = {{ users = [\"{number:08x}-0000-4000-8000-000000000000\"] }}\n\
+             network = [\"10.{number}.0.0/16\"]\nrequire = {{ acrs = [\"c1\"] }}\n"
+        )
+    };
+    let mut text: String = (1..ACCESS_RULES).map(rule).collect();
+    text.push_str("[[rule]]\nname = \"rest\"\neffect = \"permit\"\nwho = { anyone = true }\n");
+    let compiled = compile(&[("rules.toml".to_owned(), text)], &NodeZones).map_err(|why| why.to_string())?;
+    Ok(compiled.policy)
+}
 
 /// The rows.
 ///
@@ -57,12 +76,14 @@ pub(crate) fn rows(quick: bool) -> Result<Vec<Row>, String> {
     let (trust, revoked, map, verified) =
         (TrustStore::new(3_600), Revocations::default(), IdentityMap::default(), Verified::default());
     let local = LocalNames::from_passwd("root:x:0:0::/:/bin/sh\n");
+    let policy = access_rules()?;
     let known = Known {
         trust: &trust,
         revoked: &revoked,
         local: &local,
         map: &map,
         verified: &verified,
+        access: AccessRules { policy: &policy, node: &NodeFacts::default(), offsets: &[] },
         token_keys: &keys,
     };
     let mut lines = Vec::new();

@@ -206,6 +206,7 @@ pub(crate) fn account() -> Result<(), String> {
             rhost: format!("10.{a}.{b}.{c}"),
             tty: "ssh".to_owned(),
             loginuid: NO_LOGINUID,
+            audit_session: NO_LOGINUID,
             parents: vec![Parent { pid: *pid, start: *start }],
         };
         let bytes = Message::Account(account).encode().map_err(|why| why.to_string())?;

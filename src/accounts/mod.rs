@@ -6,10 +6,12 @@
 
 mod book;
 mod grace;
+mod sign_ins;
 mod uids;
 mod withdrawn;
 
 pub use book::{AccountError, Accounts, Bound, Opening};
 pub use grace::{GraceLedger, boot_id};
+pub use sign_ins::{KeptSignIn, SignIns};
 pub use uids::UidOverrides;
 pub use withdrawn::{KEEP_WITHDRAWN_S, Withdrawn};

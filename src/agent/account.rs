@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightlatch_model::{LoginName, ObjectId, Reason, Timestamp};
-use nightlatch_policy::{Effect, Permit, Service, Verdict};
-use nightlatch_wire::session::{NO_DIGEST, Pending};
+use nightlatch_policy::{Effect, Permit, Ruling, Service, Verdict};
+use nightlatch_wire::session::{NO_DIGEST, Pending, Row};
 use nightlatch_wire::{Account, Auth, Message, NO_LOGINUID, Parent};
 use tracing::error;
 
 use super::case::{Case, Decided};
-use super::credential::{Credential, note_of};
+use super::credential::{Credential, address, note_of};
 use super::gate::{Gate, lock};
-use crate::accounts::{Bound, Opening};
-use crate::login::{LastCall, clean};
+use crate::accounts::{Bound, KeptSignIn, Opening};
+use crate::login::{Admitted, LastCall, clean};
+use crate::telemetry::AccessInput;
 
 /// How much longer than LoginGraceTime a session may take to open, in seconds: sshd has given up by then.
 const OPEN_SLACK_S: u64 = 5;
@@ -43,8 +44,14 @@ impl Gate {
             return case.refuse(Reason::RateLimited, Arc::default());
         }
         let mut credential = match service {
-            Service::Sudo => self.sudo_credential(&name, account.loginuid),
-            Service::Ssh | Service::Other | Service::Live => Credential::of_login(row.as_ref(), &name),
+            Service::Sudo => {
+                let session = self.session_of(account.audit_session).await;
+                self.sudo_credential(&name, account.loginuid, session.as_ref())
+            }
+            Service::Ssh | Service::Other | Service::Live => {
+                let from = address(&account.rhost);
+                Credential { from, ..Credential::of_login(row.as_ref(), &name) }
+            }
         };
         self.identify(&name, &mut credential).await;
         if let (Some((_, oid)), Some(reason)) = (credential.identity, self.withdrawn(&credential)) {
@@ -57,13 +64,18 @@ impl Gate {
             lock(&self.monitors).settle(monitor);
         }
         let ruling = self.rule(service, &name, &credential, known.answer, self.moment());
+        let access = self.access_input(service, &credential, &ruling);
         let (judgement, steps) = (ruling.judgement, credential.steps.clone());
         match &judgement.verdict {
             Verdict::Permit(permit) => {
                 let Some((_, oid)) = credential.identity else { return case.refuse(Reason::Internal, steps) };
                 self.settle_grace(oid, ruling.effect, known.age);
-                if let Err(reason) = self.let_in(oid, &name, &credential, permit) {
+                if let Err(reason) = self.let_in(service, oid, &name, &credential, permit) {
                     return case.refuse(reason, steps);
+                }
+                let admitted = row.as_ref().and_then(|row| row.admitted.as_ref());
+                if let (Service::Ssh, Some(admitted)) = (service, admitted) {
+                    self.keep_sign_in(oid, admitted, &credential);
                 }
                 let pending = match (service, monitor, row.as_ref()) {
                     (Service::Ssh, Some(monitor), Some(row)) => {
@@ -77,15 +89,40 @@ impl Gate {
                     error!("{name} refused although permitted: {cause}");
                     return case.refuse(Reason::SessionsDown, steps);
                 }
-                case.permit(steps, &judgement, oid, permit)
+                case.permit(steps, &judgement, oid, permit).made_from(access)
             }
             Verdict::Denial(denial) => {
                 if let Some((_, oid)) = credential.identity {
                     self.settle_grace(oid, ruling.effect, known.age);
                     self.take_back(oid, &name, denial.reason());
                 }
-                case.deny(steps, &judgement, credential.identity.map(|(_, oid)| oid))
+                case.deny(steps, &judgement, credential.identity.map(|(_, oid)| oid)).made_from(access)
             }
+        }
+    }
+
+    /// What the access rules were asked with, for the record.
+    pub(super) fn access_input(
+        &self,
+        service: Service,
+        credential: &Credential,
+        ruling: &Ruling,
+    ) -> AccessInput {
+        let others = ruling.without_rules.map(|reason| reason.word().to_owned());
+        let degraded = matches!(&ruling.judgement.verdict, Verdict::Permit(permit) if permit.degraded());
+        let now = self.moment().wall;
+        let age = credential.identity.filter(|_| degraded).and_then(|(_, oid)| {
+            let given = lock(&self.grace).last(oid).map(|yes| yes.at.wall)?;
+            u64::try_from(now.since(given)).ok()
+        });
+        AccessInput {
+            sudo: service == Service::Sudo,
+            role: ruling.role,
+            guest: credential.guest,
+            from: credential.from,
+            sign_in: credential.sign_in.clone(),
+            grace_age_s: age,
+            others,
         }
     }
 
@@ -93,6 +130,7 @@ impl Gate {
     /// the group may change.
     fn let_in(
         &self,
+        service: Service,
         oid: ObjectId,
         name: &LoginName,
         credential: &Credential,
@@ -100,9 +138,11 @@ impl Gate {
     ) -> Result<(), Reason> {
         let begins = credential.begins.unwrap_or(Timestamp(i64::MIN));
         let mut accounts = lock(&self.accounts);
-        // A yes by grace is short: it must not cut what a fresh one gave to a session that lives.
-        let open = accounts.by_oid(oid).filter(|_| permit.degraded()).and_then(Bound::open_until);
-        let until = open.into_iter().fold(permit.until(), Timestamp::max);
+        // A yes by grace, for sudo, or by a rule with a limit is about less than the account: it must not cut what another
+        // gave to a session that lives. Nor does the end of a rule's time, behind which another rule may go on.
+        let less = permit.degraded() || permit.session_end().is_some() || service == Service::Sudo;
+        let open = accounts.by_oid(oid).filter(|_| less).and_then(Bound::open_until);
+        let until = open.into_iter().fold(permit.beyond_window(), Timestamp::max);
         let opening = Opening { admin: permit.admin(), until, begins, guest: credential.guest };
         let unlocked = accounts.unlock(oid, name, opening);
         unlocked.map_err(|cause| {
@@ -131,8 +171,13 @@ impl Gate {
             certificate: certificate.unwrap_or_default(),
             digest: row.digest.unwrap_or(NO_DIGEST),
             rhost: clean(&account.rhost),
-            // The certificate's own end: that of a role or of grace may be put off while the session lives.
-            until: ends.map_or_else(|| permit.until().0, |ends| ends.0),
+            // The certificate's own end, and the longest session: those of a role, of grace or of a rule's time may be put
+            // off while the session lives.
+            until: permit
+                .session_end()
+                .into_iter()
+                .fold(ends.unwrap_or_else(|| permit.until()), Timestamp::min)
+                .0,
             admin: permit.admin(),
             degraded: permit.degraded(),
             open_within_s: u16::try_from(open_within).unwrap_or(u16::MAX),
@@ -141,7 +186,9 @@ impl Gate {
 
     /// Who runs sudo: somebody who was let in, on the credential of that time. A person who was locked
     /// out meanwhile is judged anew, so that the reason is the real one.
-    fn sudo_credential(&self, name: &LoginName, loginuid: u32) -> Credential {
+    /// What the certificate said is the one's with which the session began that runs it: another session of the person may
+    /// have shown more.
+    fn sudo_credential(&self, name: &LoginName, loginuid: u32, session: Option<&Row>) -> Credential {
         let accounts = lock(&self.accounts);
         let Some(person) = accounts.by_name(name) else { return Credential::default() };
         // The audit uid tells from whose login this process descends, when it tells anything.
@@ -150,7 +197,28 @@ impl Gate {
         } else {
             loginuid
         };
-        Credential { held: Some(held), ..Credential::of_account(person) }
+        let sign_ins = lock(&self.sign_ins);
+        let session = session.filter(|row| row.uid == person.uid);
+        let kept =
+            session.and_then(|row| sign_ins.of(&row.certificate)).filter(|kept| kept.oid == person.oid);
+        let from = session.and_then(|row| address(&row.rhost));
+        Credential { held: Some(held), from, ..Credential::of_account(person, kept) }
+    }
+
+    /// The session that runs sudo; only looked for where access rules want to know what it rests on.
+    async fn session_of(&self, audit_session: u32) -> Option<Row> {
+        if audit_session == NO_LOGINUID || self.with_facts(|facts| facts.access.is_empty()) {
+            return None;
+        }
+        self.outside.sessions.live(audit_session).await
+    }
+
+    /// What the certificate of a login said, for the time when it is no longer at hand.
+    fn keep_sign_in(&self, oid: ObjectId, admitted: &Admitted, credential: &Credential) {
+        let now = self.moment().wall;
+        let said =
+            KeptSignIn::new(oid, admitted.sign_in.clone(), admitted.guest, credential.from, admitted.ends);
+        lock(&self.sign_ins).remember(note_of(admitted), said, now);
     }
 
     /// What a definite no changes at once; what could not be found out changes nothing. Sessions of a person

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nightlatch_model::{LoginName, Timestamp};
 use nightlatch_wire::session::{Origin, Row, State};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::gate::Gate;
@@ -20,8 +21,9 @@ use v1::admin_server::Admin;
 use v1::explain_request::Question;
 use v1::revoke_request::Target;
 use v1::{
-    ExplainReply, ExplainRequest, ObservedReply, ObservedRequest, ObservedRow, RevokeReply, RevokeRequest,
-    Session, SessionsReply, SessionsRequest, StatusReply, StatusRequest, StatusRow, Step,
+    ExplainReply, ExplainRequest, ObservedReply, ObservedRequest, ObservedRow, ReplayReply, ReplayRequest,
+    RevokeReply, RevokeRequest, Session, SessionsReply, SessionsRequest, StatusReply, StatusRequest,
+    StatusRow, Step,
 };
 
 /// The largest message on the admin socket, in bytes.
@@ -38,13 +40,14 @@ pub struct AdminService {
     gate: Arc<Gate>,
     status: StatusSource,
     desk: SessionsDesk,
+    replaying: Semaphore,
 }
 
 impl AdminService {
     /// Answers from this gate.
     #[must_use]
     pub(super) fn new(desk: SessionsDesk, status: StatusSource) -> Self {
-        Self { gate: Arc::clone(&desk.gate), status, desk }
+        Self { gate: Arc::clone(&desk.gate), status, desk, replaying: Semaphore::new(1) }
     }
 
     /// The newest decision about a name; after a refused certificate clients offer the bare key,
@@ -181,6 +184,17 @@ impl Admin for AdminService {
             proof: row.newest.proof,
         });
         Ok(Response::new(ObservedReply { rows: rows.collect() }))
+    }
+
+    async fn replay(&self, request: Request<ReplayRequest>) -> Result<Response<ReplayReply>, Status> {
+        let ReplayRequest { since, files } = request.into_inner();
+        // It reads all that is remembered: one at a time.
+        let Ok(_one) = self.replaying.try_acquire() else {
+            return Err(Status::resource_exhausted("another replay is under way: try again"));
+        };
+        let gate = Arc::clone(&self.gate);
+        let found = tokio::task::spawn_blocking(move || gate.replay(Timestamp(since), files)).await;
+        found.map(Response::new).map_err(|_| Status::internal("the decisions of the past cannot be read"))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {

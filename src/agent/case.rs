@@ -8,7 +8,7 @@ use nightlatch_policy::{Judgement, Outcome as RuleOutcome, Permit, Step, Verdict
 use nightlatch_wire::{Account, Message};
 
 use crate::login::clean;
-use crate::telemetry::{Outcome, Record, StepRecord};
+use crate::telemetry::{AccessInput, Outcome, Record, StepRecord};
 
 /// A finished decision: what to answer and what to keep.
 pub struct Decided {
@@ -16,6 +16,14 @@ pub struct Decided {
     pub answer: Message,
     /// What is kept.
     pub record: Record,
+}
+
+impl Decided {
+    /// Notes what the access rules were asked with.
+    pub(super) fn made_from(mut self, access: AccessInput) -> Self {
+        self.record.access = Some(access);
+        self
+    }
 }
 
 /// One question on its way to an answer and a record.
@@ -55,6 +63,7 @@ impl Case {
             until: None,
             admin: false,
             degraded: false,
+            access: None,
         }
     }
 

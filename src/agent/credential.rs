@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
+use core::net::IpAddr;
 use nightlatch_model::{LoginName, ObjectId, TenantId, Timestamp};
-use nightlatch_policy::Step;
+use nightlatch_policy::{Forwarding, SignIn, Step};
 
-use crate::accounts::Bound;
+use crate::accounts::{Bound, KeptSignIn};
 use crate::login::{Admitted, Handle, LastCall};
 
 /// Longest note about a certificate that sessiond keeps, in bytes.
 const MAX_NOTE: usize = 300;
+
+/// The address that PAM tells; `None` where it is a name, or nothing. A zone of a link-local address is the node's own.
+pub(super) fn address(rhost: &str) -> Option<IpAddr> {
+    rhost.split('%').next()?.parse().ok()
+}
 
 /// What sessiond keeps of a certificate: enough to know it again when it is taken back.
 pub(super) fn note_of(admitted: &Admitted) -> String {
@@ -55,6 +61,14 @@ pub(super) struct Credential {
     pub(super) guest: Option<bool>,
     /// The uid that sshd or the audit system holds.
     pub(super) held: Option<u32>,
+    /// What it says of the sign-in behind it, where that is known.
+    pub(super) sign_in: Option<SignIn>,
+    /// Where the connection comes from.
+    pub(super) from: Option<IpAddr>,
+    /// What sshd was told that the session may forward.
+    pub(super) told: Option<Forwarding>,
+    /// When the session began that is judged again.
+    pub(super) began: Option<Timestamp>,
     /// The rules that admitted it.
     pub(super) steps: Arc<[Step]>,
 }
@@ -80,20 +94,28 @@ impl Credential {
             ends: Some(admitted.ends),
             guest: admitted.guest,
             held: Some(held),
+            sign_in: Some(admitted.sign_in.clone()),
+            from: None,
+            told: Some(admitted.forwarding),
+            began: None,
             steps,
         }
     }
 
     /// The credential with which a person was let in the last time.
-    pub(super) fn of_account(person: &Bound) -> Self {
+    pub(super) fn of_account(person: &Bound, kept: Option<&KeptSignIn>) -> Self {
         Self {
             admitted: true,
             tenant: Some(person.tid),
             identity: Some((person.tid, person.oid)),
             begins: person.credential_begins,
             ends: person.unlocked_until,
-            guest: person.guest,
+            guest: kept.map_or(person.guest, |kept| kept.guest),
             held: Some(person.uid),
+            sign_in: kept.map(|kept| kept.sign_in.clone()),
+            from: None,
+            told: None,
+            began: None,
             steps: Arc::default(),
         }
     }

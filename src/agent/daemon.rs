@@ -13,6 +13,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
+use super::access_rules::{AccessFiles, keep_sign_ins, write_sign_ins};
 use super::admin::v1::admin_server::AdminServer;
 use super::admin::{AdminService, MAX_ADMIN_MESSAGE_BYTES};
 use super::gate::{Books, Gate, LocalFacts, Outside};
@@ -23,7 +24,7 @@ use super::servers::{Door, Served, serve};
 use super::sessions_admin::SessionsDesk;
 use super::settings::{Settings, SettingsError};
 use super::{azure_facts, broker, ca_keys, high_water, status, token_keys};
-use crate::accounts::{AccountError, Accounts, GraceLedger, Withdrawn};
+use crate::accounts::{AccountError, Accounts, GraceLedger, SignIns, Withdrawn};
 use crate::clock::Clock;
 use crate::config::{ConfigError, Mode, load};
 use crate::sessions::Control;
@@ -83,6 +84,11 @@ pub enum DaemonError {
     /// The account book.
     #[error(transparent)]
     Accounts(#[from] AccountError),
+    /// The access rules.
+    #[error(
+        "the access rules cannot be used, and without them nobody is let in: {0}; `nightlatch policy check` tries them"
+    )]
+    AccessRules(String),
     /// Asking Azure cannot be set up.
     #[error("roles cannot be asked: {0}")]
     Roles(String),
@@ -128,11 +134,19 @@ async fn start(
     let loaded = load(&paths.config, &paths.drop_ins)?;
     let machine = azure_facts::find_out(&loaded.config).await;
     let settings = Settings::resolve(loaded.config, &machine)?;
+    let (access_files, access) =
+        AccessFiles::open(settings.access_dir()).map_err(DaemonError::AccessRules)?;
+    if access.wants_claims() && settings.openpubkey.is_none() {
+        warn!(
+            "access rules ask for what only a sign-in shows, and `openpubkey.client_ids` is not set: nobody can show it"
+        );
+    }
     let hook_uid = uid_of(HOOK_USER)?;
     let kept_keys = paths.state.join("ca-keys.json");
     let token_keys = token_keys::restore(&paths.state, time.mark.judge_by(clock.now(), clock.boot()).0);
     let mut facts = LocalFacts {
         token_keys,
+        access,
         trust: restore_keys(&kept_keys, settings.ca_grace, &clock),
         ..LocalFacts::default()
     };
@@ -151,6 +165,7 @@ async fn start(
         accounts,
         grace: GraceLedger::open(paths.state.join("grace.json"))?,
         withdrawn: Withdrawn::open(paths.state.join("withdrawn.json"))?,
+        sign_ins: SignIns::open(paths.state.join("sign-ins.json"))?,
     };
     let control = Control::default();
     let outside = Outside {
@@ -172,6 +187,10 @@ async fn start(
     }
     tokio::spawn(high_water::keep(time, paths.state.clone()));
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
+    let access = access_files.health();
+    tokio::spawn(access_files.keep_fresh(Arc::clone(&gate)));
+    tokio::spawn(keep_sign_ins(Arc::clone(&gate)));
+    let last = Arc::clone(&gate);
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
     tokio::spawn(token_keys::keep_fresh(settings.clone(), Arc::clone(&gate), paths.state.clone()));
     let hook = listeners.remove("hook").ok_or(ListenerError::None)?;
@@ -184,7 +203,7 @@ async fn start(
     let withdrawn = move |oid| heard.withdraw(oid, Reason::SignInWithdrawn);
     let broker = broker::start(&settings, &paths.state, gate.clock(), doors, withdrawn);
     if let Some(listener) = listeners.remove("admin") {
-        let parts = status::Parts { times, broker: broker.health.clone(), pulse };
+        let parts = status::Parts { times, access, broker: broker.health.clone(), pulse };
         let status = status::source(&settings, Arc::clone(&gate), parts);
         let desk = SessionsDesk { gate: Arc::clone(&gate), control };
         tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(desk, status)));
@@ -196,6 +215,7 @@ async fn start(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::spawn(kick_watchdog());
     wait_for_the_end().await?;
+    write_sign_ins(&last);
     broker.last_words().await;
     info!("stopped");
     Ok(())

@@ -22,6 +22,7 @@ impl Gate {
             rhost: String::new(),
             tty: String::new(),
             loginuid: NO_LOGINUID,
+            audit_session: NO_LOGINUID,
             parents: vec![],
         };
         let case = Case::new(&account, Self::new_correlation(), now.wall);
@@ -68,6 +69,8 @@ impl Gate {
     fn known_person(&self, name: &LoginName, now: Timestamp) -> Credential {
         let accounts = lock(&self.accounts);
         let oid = accounts.by_name(name).map(|person| person.oid).or_else(|| self.mapped(name));
+        // As at the last login; without one the access rules miss what only a certificate says.
+        let kept = oid.and_then(|oid| lock(&self.sign_ins).last(oid).cloned());
         Credential {
             admitted: true,
             tenant: Some(accounts.tenant()),
@@ -77,6 +80,10 @@ impl Gate {
             ends: Some(now.plus(3_600)),
             guest: None,
             held: Some(accounts.uid_for(name)),
+            sign_in: kept.as_ref().map(|kept| kept.sign_in.clone()),
+            from: kept.and_then(|kept| kept.from),
+            told: None,
+            began: None,
             steps: Arc::default(),
         }
     }

@@ -12,15 +12,16 @@ use std::time::Duration;
 use nightlatch_jwt::KeySet;
 use nightlatch_model::{LoginName, ObjectId, Reason, TenantId, Timestamp};
 use nightlatch_policy::{
-    BootId, Effect, Facts, Grace, GraceRule, LoginRequest, Moment, RoleAnswer, Rules, Ruling, Scope, Service,
-    UidFact, UnknownCause, decide,
+    BootId, Effect, Facts, Grace, GraceRule, LoginRequest, Moment, NodeFacts, RoleAnswer, Ruled, Rules,
+    Ruling, Scope, Service, UidFact, UnknownCause, decide,
 };
-use nightlatch_wire::session::Pending;
+use nightlatch_wire::session::{Pending, Row, State};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
-use crate::accounts::{Accounts, GraceLedger, Withdrawn};
+use crate::access::InForce;
+use crate::accounts::{Accounts, GraceLedger, SignIns, Withdrawn};
 use crate::azure::Purpose;
 use crate::clock::{Clock, Mark};
 use crate::login::{
@@ -90,6 +91,9 @@ pub trait KeepSessions: Send + Sync {
         &'a self,
         pending: Pending,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
+    /// The live session with this audit session id; `None` where there is none or it cannot be found out.
+    fn live<'a>(&'a self, audit_session: u32) -> Pin<Box<dyn Future<Output = Option<Row>> + Send + 'a>>;
 }
 
 /// What the node knows by itself; the refresher replaces parts of it.
@@ -105,6 +109,8 @@ pub struct LocalFacts {
     pub map: IdentityMap,
     /// The keys that Entra signs tokens with.
     pub token_keys: KeySet,
+    /// The access rules in force.
+    pub access: Arc<InForce>,
 }
 
 /// How the gate is set up.
@@ -125,6 +131,8 @@ pub struct GateSettings {
     pub interactive_reason: bool,
     /// Decide nothing; judge what others let in.
     pub observing: bool,
+    /// What the node is, for access rules.
+    pub node: NodeFacts,
 }
 
 /// The time as the gate knows it.
@@ -146,6 +154,8 @@ pub struct Books {
     pub grace: GraceLedger,
     /// Whose access was withdrawn.
     pub withdrawn: Withdrawn,
+    /// What certificates said of the sign-ins behind them.
+    pub sign_ins: SignIns,
 }
 
 /// Whoever is asked outside the daemon.
@@ -176,6 +186,13 @@ impl KeepSessions for Control {
             done.map_err(|cause| format!("{cause}: {:?}", std::error::Error::source(&cause)))
         })
     }
+
+    fn live<'a>(&'a self, audit_session: u32) -> Pin<Box<dyn Future<Output = Option<Row>> + Send + 'a>> {
+        Box::pin(async move {
+            let rows = self.list(false).await.inspect_err(|cause| warn!("{cause}")).ok()?;
+            rows.into_iter().find(|row| row.audit_session == audit_session && row.state == State::Open)
+        })
+    }
 }
 
 pub(super) struct Limits {
@@ -193,6 +210,7 @@ pub struct Gate {
     pub(super) accounts: Mutex<Accounts>,
     pub(super) grace: Mutex<GraceLedger>,
     pub(super) withdrawn: Mutex<Withdrawn>,
+    pub(super) sign_ins: Mutex<SignIns>,
     pub(super) limits: Mutex<Limits>,
     pub(super) outside: Outside,
     pub(super) recorder: Recorder,
@@ -233,6 +251,7 @@ impl Gate {
             accounts: Mutex::new(books.accounts),
             grace: Mutex::new(books.grace),
             withdrawn: Mutex::new(books.withdrawn),
+            sign_ins: Mutex::new(books.sign_ins),
             limits: Mutex::new(limits),
             outside,
             recorder,
@@ -284,15 +303,18 @@ impl Gate {
 
     pub(super) fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
         let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
-        let known = AdmitFacts {
-            trust: &facts.trust,
-            revoked: &facts.revoked,
-            local: &facts.local,
-            map: &facts.map,
-            verified: &self.verified,
-            token_keys: &facts.token_keys,
-        };
-        admit(offered, &self.settings.admit, known, now)
+        facts.access.ask(&self.settings.node, now, |access| {
+            let known = AdmitFacts {
+                trust: &facts.trust,
+                revoked: &facts.revoked,
+                local: &facts.local,
+                map: &facts.map,
+                verified: &self.verified,
+                token_keys: &facts.token_keys,
+                access,
+            };
+            admit(offered, &self.settings.admit, known, now)
+        })
     }
 
     /// The object id that the administrator's table gives a name.
@@ -348,10 +370,19 @@ impl Gate {
             grace: Grace::default(),
             last: None,
             scope: self.settings.scope.clone(),
+            sign_in: credential.sign_in.clone(),
+            from: credential.from,
+            began: credential.began,
+            told: credential.told,
+            access: Ruled::default(),
         };
         let request = LoginRequest { service, name: name.clone() };
         let last = credential.identity.and_then(|(_, oid)| lock(&self.grace).last(oid).cloned());
-        decide(last.as_ref(), &request, &facts, &self.settings.rules, self.settings.grace, now)
+        let access = Arc::clone(&self.facts.read().unwrap_or_else(PoisonError::into_inner).access);
+        let (rules, grace) = (&self.settings.rules, self.settings.grace);
+        access.ask(&self.settings.node, now.wall, |access| {
+            decide(last.as_ref(), &request, &facts, rules, grace, access, now)
+        })
     }
 
     fn uid_fact(&self, name: &LoginName, credential: &Credential) -> UidFact {

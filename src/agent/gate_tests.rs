@@ -11,18 +11,19 @@ use nightlatch_model::{LoginName, ObjectId, Role, Snapshot, Timestamp};
 use nightlatch_policy::{BootId, Evidence, Grant, Refused, RoleAnswer, UnknownCause};
 use nightlatch_sshcert::PublicKey;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
-use nightlatch_wire::session::Pending;
+use nightlatch_wire::session::{Pending, Row};
 use nightlatch_wire::{Account, Message, NO_LOGINUID, Offer, Parent};
 
 use super::gate::{AskRoles, Books, Gate, KeepSessions, Known, LocalFacts, Outside, RoleAsk, Time};
 use super::settings::{Machine, Settings};
-use crate::accounts::{Accounts, GraceLedger, UidOverrides, Withdrawn};
+use crate::accounts::{Accounts, GraceLedger, SignIns, UidOverrides, Withdrawn};
 use crate::clock::{Clock, ManualClock, Mark};
 use crate::config::{Config, RoleBackEnd};
 use crate::login::{KeySource, TrustStore};
 use crate::telemetry::{Observations, Recorder};
 
 mod live;
+mod rules;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -49,6 +50,8 @@ impl AskRoles for Script {
 #[derive(Default)]
 struct Table {
     pending: Mutex<Vec<Pending>>,
+    /// The sessions that live.
+    rows: Mutex<Vec<Row>>,
     down: AtomicBool,
 }
 
@@ -63,6 +66,12 @@ impl KeepSessions for Table {
         }
         Box::pin(async move { if down { Err("down".to_owned()) } else { Ok(()) } })
     }
+
+    fn live<'a>(&'a self, audit_session: u32) -> Pin<Box<dyn Future<Output = Option<Row>> + Send + 'a>> {
+        let rows = self.rows.lock().unwrap();
+        let row = rows.iter().find(|row| row.audit_session == audit_session).cloned();
+        Box::pin(async move { row })
+    }
 }
 
 struct Rig {
@@ -75,6 +84,8 @@ struct Rig {
     holder: TestKey,
 }
 
+/// The audit session of whoever asks.
+const SESSION: u32 = 9;
 const MONITOR: Parent = Parent { pid: 100, start: 7 };
 
 fn oid(n: u8) -> ObjectId {
@@ -82,12 +93,21 @@ fn oid(n: u8) -> ObjectId {
 }
 
 fn rig_with(overrides: &[(&str, u32)]) -> Rig {
+    rig_like(overrides, false)
+}
+
+fn rig_forwarding() -> Rig {
+    rig_like(&[], true)
+}
+
+fn rig_like(overrides: &[(&str, u32)], port_forwarding: bool) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let hands = ManualClock::at(NOW);
     let clock = Clock::Manual(Arc::clone(&hands));
     let mut config = Config { tenant: TENANT.parse().ok(), ..Config::default() };
     config.login.roles_from = Some(RoleBackEnd::File);
+    config.login.port_forwarding = Some(port_forwarding);
     let settings = Settings::resolve(config, &Machine::default()).unwrap();
     let ca = TestKey::ed25519([7; 32]);
     let mut trust = TrustStore::new(3_600);
@@ -107,7 +127,8 @@ fn rig_with(overrides: &[(&str, u32)]) -> Rig {
     let outside = Outside { roles, people: None, sessions };
     let grace = GraceLedger::open(path("grace")).unwrap();
     let withdrawn = Withdrawn::open(path("withdrawn")).unwrap();
-    let books = Books { accounts, grace, withdrawn };
+    let sign_ins = SignIns::open(folder.path().join("sign-ins.json")).unwrap();
+    let books = Books { accounts, grace, withdrawn, sign_ins };
     let time = Time { clock, mark: Mark::default(), boot: BootId([1; 16]) };
     let observations = Observations::at(path("observed"));
     let gate = Arc::new(Gate::new(settings.gate(), time, facts, books, outside, recorder, observations));
@@ -173,6 +194,7 @@ impl Rig {
             rhost: "192.0.2.7".into(),
             tty: String::new(),
             loginuid: NO_LOGINUID,
+            audit_session: SESSION,
             parents: parents.to_vec(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use nightlatch_model::{LoginName, ObjectId, Reason, Timestamp};
-use nightlatch_policy::{Service, Verdict};
+use nightlatch_policy::{Service, SignIn, Verdict};
 use nightlatch_wire::session::{Origin, Row};
 use nightlatch_wire::{Account, NO_LOGINUID};
 
 use super::case::Case;
-use super::credential::{Credential, read_note};
+use super::credential::{Credential, address, read_note};
 use super::gate::{Gate, Known, lock};
 use crate::telemetry::Record;
 
@@ -83,6 +83,10 @@ impl Gate {
             let record = case.refuse(Reason::CertRevoked, credential.steps).record;
             return self.leave(record, Reason::CertRevoked, false);
         }
+        if self.is_over(row) {
+            let record = case.refuse(Reason::SessionOver, credential.steps).record;
+            return self.leave(record, Reason::SessionOver, false);
+        }
         let ruling = self.rule(Service::Live, &owner.name, &credential, known.answer.clone(), self.moment());
         self.settle_grace(owner.oid, ruling.effect, known.age);
         match &ruling.judgement.verdict {
@@ -94,8 +98,9 @@ impl Gate {
             }
             Verdict::Denial(denial) => {
                 let reason = denial.reason();
-                // A certificate that has ended says nothing about the person's other sessions.
-                let person = reason != Reason::CertExpired || row.origin == Origin::Adopted;
+                // A certificate that has ended, or an access rule, says nothing about the person's other sessions.
+                let own = reason == Reason::CertExpired || ruling.without_rules.is_none();
+                let person = !own || row.origin == Origin::Adopted;
                 if person {
                     self.lock_out(owner, reason);
                 }
@@ -111,6 +116,21 @@ impl Gate {
             .is_some_and(|handle| self.with_facts(|facts| facts.revoked.names(&handle)))
     }
 
+    /// The same sign-in, younger by the time that a session may take to open: its ages are counted from the session's
+    /// beginning, and were judged before.
+    fn as_of_the_decision(&self, sign_in: SignIn) -> SignIn {
+        let wait = i64::try_from(self.settings.login_grace.as_secs()).unwrap_or(0);
+        let auth_time = sign_in.auth_time.map(|at| at.plus(wait));
+        SignIn { issued: sign_in.issued.plus(wait), auth_time, ..sign_in }
+    }
+
+    /// Whether a session has reached the end that an access rule gave it at the login, and not its certificate.
+    fn is_over(&self, row: &Row) -> bool {
+        let now = self.moment().wall;
+        let good = lock(&self.sign_ins).of(&row.certificate).is_some_and(|kept| now < kept.until);
+        row.until != 0 && Timestamp(row.until) <= now && good
+    }
+
     fn live_case(&self, row: &Row, correlation: String) -> Case {
         let account = Account {
             user: row.user.clone(),
@@ -118,6 +138,7 @@ impl Gate {
             rhost: row.rhost.clone(),
             tty: String::new(),
             loginuid: NO_LOGINUID,
+            audit_session: NO_LOGINUID,
             parents: vec![],
         };
         Case::new(&account, correlation, self.moment().wall)
@@ -127,6 +148,9 @@ impl Gate {
     fn live_credential(&self, row: &Row, owner: &Owner) -> Credential {
         let accounts = lock(&self.accounts);
         if row.origin == Origin::Login {
+            let kept =
+                lock(&self.sign_ins).of(&row.certificate).filter(|kept| kept.oid == owner.oid).cloned();
+            let last_guest = || accounts.by_oid(owner.oid).and_then(|person| person.guest);
             return Credential {
                 admitted: true,
                 tenant: Some(accounts.tenant()),
@@ -134,14 +158,20 @@ impl Gate {
                 // The certificate began before the session did; what was withdrawn since covers both.
                 begins: Some(Timestamp(row.started)),
                 ends: (row.until != 0).then_some(Timestamp(row.until)),
-                // As at the person's last login: nobody becomes a guest by staying.
-                guest: accounts.by_oid(owner.oid).and_then(|person| person.guest),
+                // As at this session's login, or at the person's last one: nobody becomes a guest by staying.
+                guest: kept.as_ref().map_or_else(last_guest, |kept| kept.guest),
                 held: Some(row.uid),
+                sign_in: kept.map(|kept| self.as_of_the_decision(kept.sign_in)),
+                from: address(&row.rhost),
+                told: None,
+                began: Some(Timestamp(row.started)),
                 steps: Arc::default(),
             };
         }
-        let account = accounts.by_oid(owner.oid).map(Credential::of_account).unwrap_or_default();
-        Credential { held: Some(row.uid), ..account }
+        let sign_ins = lock(&self.sign_ins);
+        let person = accounts.by_oid(owner.oid);
+        let account = person.map(|person| Credential::of_account(person, sign_ins.last(owner.oid)));
+        Credential { held: Some(row.uid), began: Some(Timestamp(row.started)), ..account.unwrap_or_default() }
     }
 
     /// While a person's sessions end, the account is locked whatever the reason: what is left of them must

@@ -1,6 +1,7 @@
 //! The daemon put together: configuration, facts, sockets, start and stop. Here services meet;
 //! nothing here decides.
 
+mod access_rules;
 mod account;
 pub mod admin;
 mod azure_facts;
@@ -21,6 +22,7 @@ mod offer;
 mod openpubkey;
 mod refresh;
 mod rejudge;
+mod replay;
 mod roles;
 mod servers;
 mod sessions_admin;

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use core::net::IpAddr;
 use nightlatch_model::{Answer, LoginName, Reason, Timestamp};
 use nightlatch_policy::{Service, Verdict};
 use nightlatch_wire::session::Observed;
 
-use super::credential::Credential;
+use super::credential::{Credential, address};
 use super::gate::{Gate, lock};
 use crate::login::{Offered, clean};
 use crate::telemetry::Observation;
@@ -44,10 +45,12 @@ impl Gate {
             proof: proof.into(),
             rhost: clean(&seen.rhost),
             correlation: Self::new_correlation(),
+            access: None,
+            oid: None,
         };
         // The names of our Match: everybody else is never asked about.
         let Ok(name) = LoginName::fold(&seen.user) else { return observation };
-        match self.would_decide(&name, key, now).await {
+        match self.would_decide(&name, key, address(&seen.rhost), now, &mut observation).await {
             Ok(()) => observation.verdict = "permit".into(),
             Err((reason, hint)) => {
                 let definite = reason.answer() == Answer::Denial;
@@ -63,7 +66,9 @@ impl Gate {
         &self,
         name: &LoginName,
         key: Option<(&str, &str)>,
+        from: Option<IpAddr>,
         now: Timestamp,
+        observation: &mut Observation,
     ) -> Result<(), (Reason, String)> {
         let refused = |reason: Reason| (reason, reason.cure().to_owned());
         let (key_type, key) = key.ok_or_else(|| refused(Reason::NotACertificate))?;
@@ -73,12 +78,16 @@ impl Gate {
         // The uid that the name would have had here; today it has another agent's.
         let held = lock(&self.accounts).uid_for(name);
         let mut credential = Credential::of_admitted(&admitted, held, admission.steps);
+        credential.from = from;
         self.identify(name, &mut credential).await;
         if let Some(reason) = self.withdrawn(&credential) {
             return Err(refused(reason));
         }
         let roles = self.roles_of(&credential, Service::Ssh).await.answer;
-        match self.rule(Service::Ssh, name, &credential, roles, self.moment()).judgement.verdict {
+        let ruling = self.rule(Service::Ssh, name, &credential, roles, self.moment());
+        observation.access = Some(self.access_input(Service::Ssh, &credential, &ruling));
+        observation.oid = credential.identity.map(|(_, oid)| oid);
+        match ruling.judgement.verdict {
             Verdict::Permit(_) => Ok(()),
             Verdict::Denial(denial) => Err((denial.reason(), denial.hint().to_owned())),
         }

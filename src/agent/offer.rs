@@ -121,6 +121,7 @@ impl Gate {
             until: None,
             admin: false,
             degraded: false,
+            access: None,
         });
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nightlatch_model::TenantId;
-use nightlatch_policy::{ActionSet, GraceRule, Rules, Scope, ScopeKind};
+use nightlatch_policy::{ActionSet, GraceRule, NodeFacts, Rules, Scope, ScopeKind};
 use nightlatch_wire::line::LineOptions;
 use nightlatch_wire::session::MAX_END_GRACE_S;
 use thiserror::Error;
@@ -253,7 +253,8 @@ impl Settings {
                 openpubkey: self.openpubkey.clone(),
                 options: LineOptions {
                     port_forwarding: self.config.login.port_forwarding.unwrap_or(false),
-                    ..LineOptions::default()
+                    agent_forwarding: self.config.login.agent_forwarding.unwrap_or(false),
+                    x11_forwarding: self.config.login.x11_forwarding.unwrap_or(false),
                 },
                 local_time: (self.config.login.expiry_time == Some(ExpiryTime::Local))
                     .then_some(crate::sys::local_civil as fn(_) -> _),
@@ -270,7 +271,21 @@ impl Settings {
             observing: self.mode == Mode::Observe,
             scope: self.scopes.last().map(|(_, scope)| scope.clone()),
             interactive_reason: self.config.login.interactive_reason.unwrap_or(false),
+            node: self.node(),
         }
+    }
+
+    /// What the node is, for access rules.
+    #[must_use]
+    pub fn node(&self) -> NodeFacts {
+        let resources = self.scopes.iter().map(|(_, scope)| scope.as_str().to_owned()).collect();
+        NodeFacts { labels: self.config.node.labels.clone(), resources }
+    }
+
+    /// The folder of the access rules.
+    #[must_use]
+    pub fn access_dir(&self) -> PathBuf {
+        self.config.login.policy_dir.clone().unwrap_or_else(|| crate::access::POLICY_DIR.into())
     }
 }
 

@@ -9,6 +9,7 @@ use nightlatch_jwt::KEY_GRACE_S;
 use nightlatch_model::Role;
 use nightlatch_policy::{Grace, LoginRequest, Service, grace};
 
+use super::access_rules::AccessHealth;
 use super::admin::StatusSource;
 use super::admin::v1::StatusRow;
 use super::broker::Health;
@@ -28,6 +29,7 @@ pub(super) struct DoorTimes {
 /// Where the rows come from.
 pub(super) struct Parts {
     pub(super) times: DoorTimes,
+    pub(super) access: AccessHealth,
     pub(super) broker: Health,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -53,6 +55,7 @@ pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> Stat
             row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
             authorities(&settings, &gate),
             row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
+            access_rules(&parts.access),
             row("hook answers", "ok", took(&parts.times.hook)),
             row("account answers", "ok", took(&parts.times.account)),
             clock(&gate),
@@ -63,6 +66,11 @@ pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> Stat
         rows.extend(parts.broker.rows());
         rows
     })
+}
+
+fn access_rules(health: &AccessHealth) -> StatusRow {
+    let (state, detail) = lock(health).clone();
+    row("access rules", state, detail)
 }
 
 /// Whose certificates can be checked. A node that takes sign-ins and names no source of authorities needs none.

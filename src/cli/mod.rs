@@ -12,6 +12,7 @@ mod doctor;
 mod explain;
 mod kubelogin;
 mod output;
+mod policy;
 mod program;
 mod sessions;
 mod sign_in;
@@ -95,6 +96,11 @@ enum Command {
         break_glass: Option<Option<String>>,
         #[command(subcommand)]
         part: Option<doctor::Part>,
+    },
+    /// Access rules: what is demanded of a login beside the role.
+    Policy {
+        #[command(subcommand)]
+        command: policy::PolicyCommand,
     },
     /// Look at the configuration.
     Config {
@@ -187,6 +193,7 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
         Command::Config { command: ConfigCommand::Show { effective } } => {
             config::show(values, effective, format)
         }
+        Command::Policy { command } => policy::run(&command, format),
         Command::Capture(what) => capture::run(&what),
         Command::Token { command } => token::run(&command, asked),
         Command::Login(how) => sign_in::login(&how, asked),

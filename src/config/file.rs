@@ -7,7 +7,7 @@ use nightlatch_model::{LoginName, TenantId};
 use serde::Deserialize;
 
 use super::broker::Broker;
-use super::duration::Span;
+use nightlatch_model::Span;
 
 /// Whether Nightlatch decides logins or only watches them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -140,7 +140,7 @@ pub struct Node {
     /// A federated service-account token that Entra takes as proof, handed over by the installer.
     /// With `client_id` it is the preferred identity. Default: none.
     pub token_file: Option<PathBuf>,
-    /// Free labels, printed in reports.
+    /// Labels by which access rules can tell nodes apart. Free text.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -216,6 +216,8 @@ pub struct Login {
     pub domains: Option<Vec<String>>,
     /// Whether guests of the tenant may log in. Without them only names in `domains` do. Default true.
     pub guests: Option<bool>,
+    /// The folder of the access rules. Default `/etc/nightlatch/policy.d`.
+    pub policy_dir: Option<PathBuf>,
     /// Default `pdp`.
     pub roles_from: Option<RoleBackEnd>,
     /// For `roles_from = "file"`. Default `/etc/nightlatch/roles.toml`.
@@ -243,6 +245,10 @@ pub struct Login {
     pub end_grace: Option<Span>,
     /// Allow port forwarding. Default false.
     pub port_forwarding: Option<bool>,
+    /// Allow forwarding of the person's SSH agent. Default false.
+    pub agent_forwarding: Option<bool>,
+    /// Allow forwarding of X11. Default false.
+    pub x11_forwarding: Option<bool>,
     /// Show why sshd refused a certificate through keyboard-interactive. Default false.
     pub interactive_reason: Option<bool>,
     /// Uids that settle a collision of two names.

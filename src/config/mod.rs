@@ -4,14 +4,13 @@
 //! Only root-owned files are read; the environment never changes what is decided.
 
 mod broker;
-mod duration;
 mod file;
 mod load;
 
 pub use broker::{Broker, BrokerIdentity, BrokerIdentityKind, SignIn};
-pub use duration::Span;
 pub use file::{
     CaSource, Cloud, Config, ExpiryTime, Identity, Kind, Login, Mode, NameClaim, Network, Node, OpenPubkey,
     RoleBackEnd, RoleScope, Trust,
 };
 pub use load::{ConfigError, DROP_INS, Entry, FILE, Loaded, Origin, load, load_installed};
+pub use nightlatch_model::Span;

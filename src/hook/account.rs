@@ -78,7 +78,8 @@ pub fn decide(server: Server<'_>, wait: Duration, variable: impl Fn(&str) -> Opt
     let parents = parents::parents();
     let question = match kind.as_str() {
         "account" => {
-            Message::Account(Account { user, service, rhost, tty, loginuid: audit::loginuid(), parents })
+            let (loginuid, audit_session) = (audit::loginuid(), audit::session());
+            Message::Account(Account { user, service, rhost, tty, loginuid, audit_session, parents })
         }
         "auth" => Message::Auth(Auth { user, service, rhost, parents }),
         _ => return Verdict::no("only for the account, auth and session phases of PAM"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nightlatch_jwt::KeySet;
 use nightlatch_model::{Civil, LoginName, ObjectId, Reason, TenantId, Timestamp};
-use nightlatch_policy::{Outcome, Step};
+use nightlatch_policy::{AccessRules, Circumstances, Forwarding, Outcome, ProofKind, Service, SignIn, Step};
 use nightlatch_sshcert::{CertError, CertKind, Certificate, KeyType};
 use nightlatch_wire::line::{AdmitLine, Expiry, LineOptions};
 
@@ -51,6 +51,8 @@ pub struct Known<'a> {
     pub verified: &'a Verified,
     /// The keys that Entra signs tokens with.
     pub token_keys: &'a KeySet,
+    /// The access rules, of which only the forwardings are asked here.
+    pub access: AccessRules<'a>,
 }
 
 /// A certificate that may be offered.
@@ -74,6 +76,10 @@ pub struct Admitted {
     pub handle: Handle,
     /// Whether its holder is a guest of the tenant, where it says so.
     pub guest: Option<bool>,
+    /// What it says of the sign-in behind it.
+    pub sign_in: SignIn,
+    /// What the line allows.
+    pub forwarding: Forwarding,
 }
 
 /// The answer to the hook, with every rule that was looked at.
@@ -167,7 +173,17 @@ fn walk(
     let (oid, identity_source) = person(&certificate, &name, rules, known.map);
     let begins = Timestamp(i64::try_from(certificate.valid_after()).unwrap_or(i64::MAX));
     let ends = Timestamp(i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX));
-    let line = line_for(trail, &certificate, principal, ends, rules)?;
+    let sign_in = SignIn {
+        proof: ProofKind::Entra,
+        issued: begins,
+        auth_time: None,
+        amr: None,
+        acrs: None,
+        device: None,
+        groups: None,
+    };
+    let options = options_for(rules, known.access, oid, None, &sign_in, now);
+    let line = line_for(trail, &certificate, principal, ends, rules, options)?;
     Ok(Admitted {
         name,
         line,
@@ -182,7 +198,41 @@ fn walk(
             key_id: clean(&certificate.key_id()),
         },
         guest: None,
+        sign_in,
+        forwarding: told(options),
     })
+}
+
+/// What sshd is told, in the words of the access rules.
+pub(super) const fn told(options: LineOptions) -> Forwarding {
+    Forwarding { port: options.port_forwarding, agent: options.agent_forwarding, x11: options.x11_forwarding }
+}
+
+/// What a session may do beside a terminal: what the node allows, as far as every access rule does that could turn out to
+/// decide. The role and the address are not known yet.
+pub(super) fn options_for(
+    rules: &AdmitRules,
+    access: AccessRules<'_>,
+    oid: Option<ObjectId>,
+    guest: Option<bool>,
+    sign_in: &SignIn,
+    now: Timestamp,
+) -> LineOptions {
+    let allowed = access.forwarding(&Circumstances {
+        service: Service::Ssh,
+        oid,
+        role: None,
+        guest,
+        sign_in: Some(sign_in),
+        from: None,
+        began: None,
+        now,
+    });
+    LineOptions {
+        port_forwarding: rules.options.port_forwarding && allowed.port,
+        agent_forwarding: rules.options.agent_forwarding && allowed.agent,
+        x11_forwarding: rules.options.x11_forwarding && allowed.x11,
+    }
 }
 
 /// The one line for sshd: this principal, this end, the certificate's authority.
@@ -192,13 +242,13 @@ pub(super) fn line_for(
     principal: &str,
     ends: Timestamp,
     rules: &AdmitRules,
+    options: LineOptions,
 ) -> Result<String, Reason> {
     let ca = certificate.ca_key();
     let expiry =
         rules.local_time.map_or_else(|| Expiry::utc(ends.civil()), |local| Expiry::local(local(ends)));
-    let line = expiry.and_then(|ends| {
-        AdmitLine::new(rules.options, principal, ends, ca.key_type().name(), &ca.to_base64())
-    });
+    let line = expiry
+        .and_then(|ends| AdmitLine::new(options, principal, ends, ca.key_type().name(), &ca.to_base64()));
     let line = trail.mark(clean(principal), line.map_err(|_| Reason::PrincipalAlphabet))?;
     Ok(line.to_string())
 }

@@ -78,6 +78,7 @@ impl Rig {
             local: &self.local,
             map: &self.map,
             verified: &self.verified,
+            access: nightlatch_policy::AccessRules::none(),
             token_keys: &self.token_keys,
         };
         admit(Offered { user, key_type, key: key.trim(), key_len: key.trim().len() }, &self.rules, known, now)
@@ -256,6 +257,7 @@ fn a_certificate_that_was_too_large_to_pass_on_has_its_reason() {
         map: &rig.map,
         verified: &rig.verified,
         token_keys: &rig.token_keys,
+        access: nightlatch_policy::AccessRules::none(),
     };
     let offered = Offered {
         user: "alice@contoso.com",

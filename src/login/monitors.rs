@@ -245,6 +245,16 @@ mod tests {
             ends: Timestamp(0),
             handle: super::super::trust::Handle::default(),
             guest: None,
+            sign_in: nightlatch_policy::SignIn {
+                proof: nightlatch_policy::ProofKind::Entra,
+                issued: Timestamp(0),
+                auth_time: None,
+                amr: None,
+                acrs: None,
+                device: None,
+                groups: None,
+            },
+            forwarding: nightlatch_policy::Forwarding::ALL,
         };
         let call = Call {
             user: user.into(),

@@ -5,13 +5,16 @@
 //! keys are those that were fetched before.
 
 use nightlatch_jwt::{
-    Expected, Expiration, KeySet, PROOF_EXTENSION, PkRefusal, Proof, Refusal, WILDCARD_PRINCIPAL,
-    verify_proof,
+    Claims, Expected, Expiration, Groups, KeySet, PROOF_EXTENSION, PkRefusal, Proof, Refusal,
+    WILDCARD_PRINCIPAL, verify_proof,
 };
 use nightlatch_model::{LoginName, Reason, TenantId, Timestamp};
+use nightlatch_policy::{ProofKind, SignIn};
 use nightlatch_sshcert::{CertError, Certificate};
 
-use super::admit::{AdmitRules, Admitted, Known, Trail, check_options, clean, line_for, reason_of};
+use super::admit::{
+    AdmitRules, Admitted, Known, Trail, check_options, clean, line_for, options_for, reason_of, told,
+};
 use super::trust::Handle;
 
 /// Where a client that was told to puts an access token.
@@ -82,18 +85,38 @@ pub(super) fn walk(
     // The certificate may end before the sign-in does.
     let own_end = i64::try_from(certificate.valid_before()).unwrap_or(i64::MAX);
     let ends = proof.ends.min(Timestamp(own_end));
-    let line = line_for(trail, certificate, principal, ends, rules)?;
+    let (oid, guest, sign_in) = (Some(proof.claims.oid), proof.claims.guest, sign_in(&proof.claims));
+    let options = options_for(rules, known.access, oid, guest, &sign_in, now);
+    let line = line_for(trail, certificate, principal, ends, rules, options)?;
     Ok(Admitted {
         name,
         line,
         tid,
-        oid: Some(proof.claims.oid),
+        oid,
         identity_source: "ID token",
         begins: proof.claims.issued_at,
         ends,
         handle,
-        guest: proof.claims.guest,
+        guest,
+        sign_in,
+        forwarding: told(options),
     })
+}
+
+/// What the ID token says of the sign-in. Where it does not list all groups, which they are is not known.
+fn sign_in(claims: &Claims) -> SignIn {
+    SignIn {
+        proof: ProofKind::OpenPubkey,
+        issued: claims.issued_at,
+        auth_time: claims.auth_time,
+        amr: claims.amr.clone(),
+        acrs: claims.acrs.clone(),
+        device: claims.device,
+        groups: match &claims.groups {
+            Groups::Listed(groups) => Some(groups.clone()),
+            Groups::Unsaid | Groups::TooMany => None,
+        },
+    }
 }
 
 /// By what it is known when it is taken back: nothing that its holder could write anew.

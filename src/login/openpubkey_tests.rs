@@ -66,6 +66,7 @@ impl Rig {
             local: &LocalNames::from_passwd("root:x:0:0::/:/bin/sh\n"),
             map: &IdentityMap::default(),
             verified: &Verified::default(),
+            access: nightlatch_policy::AccessRules::none(),
             token_keys: &self.keys,
         };
         admit(Offered { user, key_type, key, key_len: key.len() }, &self.rules, known, now)

@@ -10,6 +10,7 @@ mod name;
 mod reason;
 mod role;
 mod secret;
+mod span;
 mod time;
 
 pub use account::{
@@ -22,4 +23,5 @@ pub use name::{LoginName, MAX_NAME_BYTES, NameError};
 pub use reason::{Answer, Reason};
 pub use role::Role;
 pub use secret::Secret;
+pub use span::Span;
 pub use time::{Civil, Timestamp};

@@ -140,6 +140,17 @@ reasons! {
         "assign the role without a condition";
     NoAdminRole "no_admin_role" Denial "you have no VM administrator role on this node"
         "az role assignment create --role \"Virtual Machine Administrator Login\" --assignee-object-id OID --scope SCOPE";
+    // The access rules of the node.
+    StepUp "step_up" Denial "this node wants a stronger sign-in for this login"
+        "sign in again with `nightlatch cert`, as `nightlatch explain` says, and log in with that certificate";
+    PolicyDenied "policy_denied" Denial "an access rule of this node refuses this login"
+        "ask the administrator of the node; `nightlatch explain` shows every rule";
+    PolicyNoRule "policy_no_rule" Denial "no access rule of this node lets you in"
+        "ask the administrator of the node; `nightlatch explain` shows every rule";
+    PolicyChanged "policy_changed" Denial "another access rule decides now than when the login began"
+        "log in again";
+    SessionOver "session_over" Denial "the session has reached the longest time that this node allows"
+        "log in again";
     // What could not be found out.
     UpstreamUnknown "upstream_unknown" Unknown "Azure did not answer whether you may log in"
         "try again in a minute; `nightlatch status` on the node shows what is down";
@@ -167,6 +178,22 @@ reasons! {
         "wait a minute and try again";
     Internal "internal" Unknown "Nightlatch could not decide"
         "the journal of nightlatchd has the details under the correlation id";
+}
+
+impl Reason {
+    /// Whether an access rule gave it: it is about this login, and says nothing about the person's role.
+    #[must_use]
+    pub const fn is_of_access_rules(self) -> bool {
+        matches!(
+            self,
+            Self::StepUp
+                | Self::PolicyDenied
+                | Self::PolicyNoRule
+                | Self::PolicyChanged
+                | Self::SessionOver
+                | Self::EvidenceMissing
+        )
+    }
 }
 
 impl fmt::Display for Reason {

@@ -4,12 +4,13 @@
 //! Nothing here may keep a yes that Azure did not give just now, leave one standing after a no, or forget
 //! an end that Azure told.
 
-use nightlatch_model::{Answer, Role, Timestamp};
+use nightlatch_model::{Answer, Reason, Role, Timestamp};
 
+use crate::access::{AccessRules, Circumstances, Ruled};
 use crate::answer::{RoleAnswer, earlier};
 use crate::facts::{Facts, LoginRequest, Rules};
 use crate::grace::{FreshYes, Grace, GraceRule, Moment, grace};
-use crate::judge::{Judgement, Permit, Verdict, judge};
+use crate::judge::{Judgement, Permit, Verdict, judge, role_for_rules};
 
 /// What must be on the disk before the answer leaves.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,26 +32,71 @@ pub struct Ruling {
     pub judgement: Judgement,
     /// What must be durable before the answer leaves.
     pub effect: Effect,
+    /// The right that the access rules were asked with.
+    pub role: Option<Role>,
+    /// What would have been decided without access rules: the reason of the refusal, if that is one. Where it is none and
+    /// the verdict is a denial, a rule alone refused, and this login alone is meant.
+    pub without_rules: Option<Reason>,
 }
 
 /// Judges one login, `sudo` or living session, with grace where Azure does not answer.
 ///
 /// `last` is what is kept of this person, looked up by tenant and object id. It and the grace that
-/// follows from it take the place of [`Facts::last`] and [`Facts::grace`]. Ends are judged by the wall
-/// clock of `now`.
+/// follows from it take the place of [`Facts::last`] and [`Facts::grace`], and what the access rules say
+/// that of [`Facts::access`]. Ends are judged by the wall clock of `now`.
 pub fn decide(
     last: Option<&FreshYes>,
     request: &LoginRequest,
     facts: &Facts,
     rules: &Rules,
     rule: GraceRule,
+    access: AccessRules<'_>,
     now: Moment,
 ) -> Ruling {
-    let grace = facts.identity.map_or_else(Grace::default, |who| grace(last, who, request, rule, now));
-    let facts = Facts { grace, last: last.cloned(), ..facts.clone() };
+    let of = |rule| facts.identity.map_or_else(Grace::default, |who| grace(last, who, request, rule, now));
+    let mut facts = Facts { grace: of(rule), last: last.cloned(), ..facts.clone() };
+    let role = role_for_rules(request.service, &facts, now.wall);
+    facts.access = ruled(request, &facts, role, access, now.wall);
+    let bare = Facts { access: Ruled::NoPolicy, ..facts.clone() };
+    // By the role that the node's own grace gives, the access rules say how much of it stays.
+    facts.grace = of(rule.at_most(facts.access.limits().grace));
     let judgement = judge(request, &facts, rules, now.wall);
-    let effect = effect(request, &facts, &judgement.verdict, now);
-    Ruling { judgement, effect }
+    let without = match &judgement.verdict {
+        Verdict::Denial(_) if facts.access != Ruled::NoPolicy => {
+            judge(request, &bare, rules, now.wall).verdict
+        }
+        verdict => verdict.clone(),
+    };
+    // What is kept follows the role alone: what a rule refuses says nothing about it, and the rules are asked in grace.
+    let (effect, without_rules) = match (&judgement.verdict, &without) {
+        // Nobody was let in, so nothing is kept; but what Azure took away must not stand.
+        (Verdict::Denial(_), Verdict::Permit(_)) => {
+            (effect(request, &bare, &without, Moment { suspect: true, ..now }), None)
+        }
+        (_, Verdict::Denial(denial)) => (effect(request, &bare, &without, now), Some(denial.reason())),
+        (verdict @ Verdict::Permit(_), Verdict::Permit(_)) => (effect(request, &facts, verdict, now), None),
+    };
+    Ruling { judgement, effect, role, without_rules }
+}
+
+/// What the access rules say of a login.
+fn ruled(
+    request: &LoginRequest,
+    facts: &Facts,
+    role: Option<Role>,
+    access: AccessRules<'_>,
+    now: Timestamp,
+) -> Ruled {
+    access.rule(&Circumstances {
+        service: request.service,
+        oid: facts.identity.map(|(_, oid)| oid),
+        role,
+        guest: facts.guest,
+        sign_in: facts.sign_in.as_ref(),
+        from: facts.from,
+        began: facts.began,
+        now,
+    })
 }
 
 fn effect(request: &LoginRequest, facts: &Facts, verdict: &Verdict, now: Moment) -> Effect {

@@ -5,6 +5,7 @@
 
 use nightlatch_model::{Answer, ObjectId, Reason, Role};
 
+use crate::access::{Ruled, command, sentence};
 use crate::answer::{Refused, RoleAnswer, UnknownCause};
 use crate::facts::{Facts, LoginRequest, Service};
 use crate::grace::{Grace, NoGrace};
@@ -23,7 +24,8 @@ impl Denial {
     pub(crate) fn new(reason: Reason, request: &LoginRequest, facts: &Facts) -> Self {
         let mut text = reason.text().to_owned();
         let no_grace = no_grace(reason, request, facts).map(str::to_owned);
-        for detail in [detail(reason, &facts.roles), no_grace].into_iter().flatten() {
+        let of_rules = of_rules(reason, &facts.access);
+        for detail in [detail(reason, &facts.roles), no_grace, of_rules].into_iter().flatten() {
             text.push_str("; ");
             text.push_str(&detail);
         }
@@ -77,6 +79,22 @@ fn detail(reason: Reason, roles: &RoleAnswer) -> Option<String> {
     }
 }
 
+/// Which access rule refuses, and what it misses.
+fn of_rules(reason: Reason, ruled: &Ruled) -> Option<String> {
+    if let (Ruled::Permits { rule, .. }, Reason::SessionOver | Reason::PolicyChanged) = (ruled, reason) {
+        return Some(format!("rule `{rule}`"));
+    }
+    let Ruled::Refuses { rule, reason: own, missing, .. } = ruled else { return None };
+    let by = rule.as_ref().map(|rule| format!("rule `{rule}`"));
+    match (*own == reason, missing.is_empty()) {
+        (false, _) => None,
+        (true, true) => by,
+        (true, false) => {
+            Some(format!("{} asks for {}", by.as_deref().unwrap_or("the policy"), sentence(missing)))
+        }
+    }
+}
+
 /// Why grace did not stand in for an answer, where that helps the person.
 fn no_grace(reason: Reason, request: &LoginRequest, facts: &Facts) -> Option<&'static str> {
     // A refusal for anything but the silence of Azure has nothing to do with grace.
@@ -98,6 +116,12 @@ fn no_grace(reason: Reason, request: &LoginRequest, facts: &Facts) -> Option<&'s
 }
 
 fn hint(reason: Reason, request: &LoginRequest, facts: &Facts) -> String {
+    if let Ruled::Refuses { reason: own, missing, .. } = &facts.access
+        && *own == reason
+        && !missing.is_empty()
+    {
+        return command(missing);
+    }
     let (first, role) = match reason {
         // CheckAccess does not tell a role that is only eligible from one that is not there.
         Reason::NoVmRole => (

@@ -4,8 +4,11 @@
 
 use std::num::NonZeroU32;
 
+use core::net::IpAddr;
+
 use nightlatch_model::{LoginName, ObjectId, TenantId, Timestamp};
 
+use crate::access::{Forwarding, Ruled, SignIn};
 use crate::answer::RoleAnswer;
 use crate::grace::{FreshYes, Grace};
 use crate::scope::Scope;
@@ -84,6 +87,16 @@ pub struct Facts {
     pub last: Option<FreshYes>,
     /// Where a missing role is best assigned (the cluster where there is one); only for the hint.
     pub scope: Option<Scope>,
+    /// The sign-in behind the credential, as far as it is known.
+    pub sign_in: Option<SignIn>,
+    /// Where the connection comes from.
+    pub from: Option<IpAddr>,
+    /// When the session began that is judged again; `None` for one that is to begin.
+    pub began: Option<Timestamp>,
+    /// The ways through the session that sshd was told to open; `None` where nothing was told.
+    pub told: Option<Forwarding>,
+    /// What the access rules say; [`crate::decide`] finds it out.
+    pub access: Ruled,
 }
 
 /// What the node's configuration demands.

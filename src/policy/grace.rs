@@ -31,6 +31,12 @@ impl GraceRule {
         Self { user: user.min(MAX_GRACE), admin: admin.min(MAX_GRACE) }
     }
 
+    /// The same, but no window longer than this.
+    #[must_use]
+    pub fn at_most(self, longest: Option<Duration>) -> Self {
+        longest.map_or(self, |longest| Self::new(self.user.min(longest), self.admin.min(longest)))
+    }
+
     /// The window of somebody who was a user.
     #[must_use]
     pub const fn user(&self) -> Duration {

@@ -7,6 +7,7 @@
 
 use nightlatch_model::{Reason, Role, Timestamp};
 
+use crate::access::{Forwarding, Ruled};
 use crate::answer::{Grant, Refused, RoleAnswer, UnknownCause, earlier};
 use crate::denial::Denial;
 use crate::facts::{Facts, LoginRequest, Rules, Service, UidFact};
@@ -42,6 +43,9 @@ pub struct Permit {
     until: Timestamp,
     admin_until: Option<Timestamp>,
     degraded: bool,
+    session_end: Option<Timestamp>,
+    /// When it would end if the rule's time of day had no end.
+    beyond_window: Timestamp,
 }
 
 impl Permit {
@@ -67,6 +71,18 @@ impl Permit {
     #[must_use]
     pub const fn admin_until(&self) -> Option<Timestamp> {
         self.admin_until
+    }
+
+    /// When the session is over by an access rule's `max_session`, which nothing puts off.
+    #[must_use]
+    pub const fn session_end(&self) -> Option<Timestamp> {
+        self.session_end
+    }
+
+    /// When the permit would end if the time of day of its access rule had no end: another rule may go on with it.
+    #[must_use]
+    pub const fn beyond_window(&self) -> Timestamp {
+        self.beyond_window
     }
 
     /// True when Azure did not answer and grace stood in: the step `grace` says how.
@@ -103,6 +119,7 @@ pub fn judge(request: &LoginRequest, facts: &Facts, rules: &Rules, now: Timestam
         admit(facts),
         tenant(facts, rules),
         domain(request, rules),
+        session(facts, now),
         credential(facts, now),
         identity(facts),
         name_owner(request, facts),
@@ -112,25 +129,55 @@ pub fn judge(request: &LoginRequest, facts: &Facts, rules: &Rules, now: Timestam
         role(facts, &held),
         by_grace(request, facts, &held),
         admin(request, facts, &held),
+        access(facts, &held),
     ];
     let failed = steps.iter().find_map(|step| match step.outcome {
         Outcome::Fail(reason) => Some(reason),
         Outcome::Pass | Outcome::Skip => None,
     });
     let verdict = match (failed, facts.credential_end, held) {
-        (None, Some(end), Ok(held)) => Verdict::Permit(permit(&held, end, rules, now)),
+        (None, Some(end), Ok(held)) => Verdict::Permit(permit(&held, end, facts, rules, now)),
         (reason, ..) => Verdict::Denial(Denial::new(reason.unwrap_or(Reason::Internal), request, facts)),
     };
     Judgement { steps, verdict }
 }
 
 /// The permit that ends with the first of its caps.
-fn permit(held: &Held, end: Timestamp, rules: &Rules, now: Timestamp) -> Permit {
+fn permit(held: &Held, end: Timestamp, facts: &Facts, rules: &Rules, now: Timestamp) -> Permit {
     let cap = rules.max_session.map(|seconds| now.plus(i64::from(seconds.get())));
-    let until = [held.until, cap].into_iter().flatten().fold(end, Timestamp::min);
+    let closes = match facts.access {
+        Ruled::Permits { closes, .. } => closes,
+        Ruled::NoPolicy | Ruled::Refuses { .. } => None,
+    };
+    let session_end = session_end(facts, now);
+    let beyond_window = [held.until, cap, session_end].into_iter().flatten().fold(end, Timestamp::min);
+    let until = closes.into_iter().fold(beyond_window, Timestamp::min);
     let admin_until = held.admin.is_ok().then(|| held.admin_until.map_or(until, |end| end.min(until)));
     let role = if admin_until.is_some() { Role::Admin } else { Role::User };
-    Permit { role, until, admin_until, degraded: held.degraded }
+    Permit { role, until, admin_until, degraded: held.degraded, session_end, beyond_window }
+}
+
+/// When the session is over by the access rules, however long its credential lasts.
+fn session_end(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
+    let longest = facts.access.limits().max_session?;
+    Some(facts.began.unwrap_or(now).plus(i64::from(longest.get())))
+}
+
+/// The right that access rules are asked with; `None` where there is none or it is not known.
+///
+/// A session that lives is kept as a user's while Azure is silent. To the rules its administrator is one all the same: an
+/// outage must not throw them out of the shell in which they mend it.
+pub(crate) fn role_for_rules(service: Service, facts: &Facts, now: Timestamp) -> Option<Role> {
+    let held = held_role(service, facts, now).ok()?;
+    let unsaid = match &facts.roles {
+        RoleAnswer::Unknown(_) => true,
+        RoleAnswer::Granted(grant) => {
+            grant.role == Role::User && grant.admin_refused.is_none() && grant.unknown.is_some()
+        }
+        RoleAnswer::NotGranted(_) => false,
+    };
+    let was = facts.last.as_ref().filter(|_| unsaid && service == Service::Live).map(|last| last.role);
+    Some(if held.admin.is_ok() || was == Some(Role::Admin) { Role::Admin } else { Role::User })
 }
 
 /// What of a role answer, or of the grace in its place, still stands at `now`; answers are cached and may
@@ -239,6 +286,13 @@ fn domain(request: &LoginRequest, rules: &Rules) -> Step {
 
 fn domain_listed(request: &LoginRequest, rules: &Rules) -> bool {
     request.name.domain().is_some_and(|domain| rules.domains.iter().any(|d| d.eq_ignore_ascii_case(domain)))
+}
+
+/// Before the credential, which ends with the session or later: the length is what was reached.
+fn session(facts: &Facts, now: Timestamp) -> Step {
+    let end = session_end(facts, now);
+    let outcome = end.map_or(Outcome::Skip, |end| pass_if(now < end, Reason::SessionOver));
+    step("session", format!("began={} over={}", show(facts.began), show(end)), outcome)
 }
 
 /// A credential without an end would make a permit without one.
@@ -363,6 +417,22 @@ fn admin(request: &LoginRequest, facts: &Facts, held: &Result<Held, Reason>) -> 
         RoleAnswer::NotGranted(_) | RoleAnswer::Unknown(_) => "no role".to_owned(),
     };
     step("admin", input, outcome)
+}
+
+/// The access rules have the last word: they are about people who hold the right.
+fn access(facts: &Facts, held: &Result<Held, Reason>) -> Step {
+    let (input, outcome) = match &facts.access {
+        Ruled::NoPolicy => ("no rules".to_owned(), Outcome::Skip),
+        // sshd was told before the proof, and the person chose the time of it: another rule may decide by now.
+        Ruled::Permits { trace, limits, .. } => {
+            let allowed = limits.forward.unwrap_or(Forwarding::ALL);
+            let more = facts.told.is_some_and(|told| told.and(allowed) != told);
+            (trace.clone(), if more { Outcome::Fail(Reason::PolicyChanged) } else { Outcome::Pass })
+        }
+        Ruled::Refuses { trace, reason, .. } => (trace.clone(), Outcome::Fail(*reason)),
+    };
+    let outcome = if held.is_ok() { outcome } else { Outcome::Skip };
+    step("access rules", input, outcome)
 }
 
 /// A value, or `-` where there is none.

@@ -4,6 +4,7 @@
 //! auditor can replay any login. Nothing here may read a clock, a file, the network or chance, and
 //! nothing outside this room can build a [`Permit`].
 
+mod access;
 mod answer;
 mod combine;
 mod decide;
@@ -15,6 +16,10 @@ mod judge;
 mod rbac;
 mod scope;
 
+pub use access::{
+    AccessPolicy, AccessRule, AccessRules, Circumstances, DoorKind, Forwarding, Limits, Missing, Network,
+    NodeFacts, ProofKind, Require, ResourcePattern, RuleEffect, Ruled, SignIn, Truth, When, Where, Who,
+};
 pub use answer::{Evidence, Grant, Refused, RoleAnswer, ScopeKind, UnknownCause};
 pub use combine::combine;
 pub use decide::{Effect, Ruling, decide};

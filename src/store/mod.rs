@@ -4,10 +4,12 @@
 //! No file is ever named by user input, and nothing is opened through a symlink.
 
 mod disk;
+mod folder;
 mod replace;
 mod ring;
 pub mod sealed;
 
 pub use disk::{Created, Disk, RealDisk};
+pub use folder::{FileStamp, Folder, text};
 pub use replace::{StoreError, check_folder, read_capped, replace_file};
 pub use ring::Ring;

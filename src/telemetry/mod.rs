@@ -11,5 +11,5 @@ mod service_time;
 
 pub use journal::{log_chain, start_logging};
 pub use observations::{Counted, Observation, Observations};
-pub use recorder::{Outcome, Record, Recorder, StepRecord, message_id};
+pub use recorder::{AccessInput, Outcome, Record, Recorder, StepRecord, message_id};
 pub use service_time::{SERVICE_TIMES_KEPT, ServiceTime, ServiceTimes};

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nightlatch_model::Timestamp;
+use nightlatch_model::{ObjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info};
 
+use super::recorder::AccessInput;
 use crate::store::Ring;
 
 /// The size of the ring, in bytes: about 50,000 logins.
@@ -33,6 +34,12 @@ pub struct Observation {
     pub rhost: String,
     /// The id under which the journal has it.
     pub correlation: String,
+    /// What the access rules were asked with; none where it did not come to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessInput>,
+    /// Who, where it was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oid: Option<ObjectId>,
 }
 
 /// The same verdict about the same person, counted.
@@ -79,13 +86,19 @@ impl Observations {
         }
     }
 
+    /// Everything from `since` on, oldest first.
+    #[must_use]
+    pub fn since(&self, since: Timestamp) -> Vec<Observation> {
+        let lines = self.ring().lines().unwrap_or_default();
+        let seen = lines.iter().filter_map(|line| serde_json::from_str::<Observation>(line).ok());
+        seen.filter(|one| one.at >= since).collect()
+    }
+
     /// Everything from `since` on, by person and verdict; refusals first, the most frequent first.
     #[must_use]
     pub fn report(&self, since: Timestamp) -> Vec<Counted> {
-        let lines = self.ring().lines().unwrap_or_default();
-        let seen = lines.iter().filter_map(|line| serde_json::from_str::<Observation>(line).ok());
         let mut rows: HashMap<(String, String, String), Counted> = HashMap::new();
-        for one in seen.filter(|one| one.at >= since) {
+        for one in self.since(since) {
             let key = (one.user.clone(), one.verdict.clone(), one.reason.clone());
             match rows.get_mut(&key) {
                 Some(row) => *row = Counted { newest: one, logins: row.logins.saturating_add(1) },
@@ -120,6 +133,8 @@ mod tests {
             proof: "certificate".into(),
             rhost: String::new(),
             correlation: String::new(),
+            access: None,
+            oid: None,
         }
     }
 

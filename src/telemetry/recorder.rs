@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nightlatch_model::{Reason, Timestamp};
+use core::net::IpAddr;
+use nightlatch_model::{Reason, Role, Timestamp};
+use nightlatch_policy::SignIn;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
@@ -47,6 +49,25 @@ pub struct StepRecord {
     pub reason: Option<String>,
 }
 
+/// What the access rules were asked with, and what everything else said: enough to try other rules on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessInput {
+    /// Whether it was `sudo`.
+    pub sudo: bool,
+    /// The right that the person had, where it was known.
+    pub role: Option<Role>,
+    /// Whether a guest, where it was known.
+    pub guest: Option<bool>,
+    /// Where the connection came from, where it was an address.
+    pub from: Option<IpAddr>,
+    /// What the certificate said of the sign-in.
+    pub sign_in: Option<SignIn>,
+    /// The age of the old yes that stood in while Azure was silent, in seconds.
+    pub grace_age_s: Option<u64>,
+    /// The reason's word of what else refused it.
+    pub others: Option<String>,
+}
+
 /// One decision with its inputs: enough to say why, and to judge it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -81,6 +102,9 @@ pub struct Record {
     /// Whether it rests on an old yes because Azure did not answer.
     #[serde(default)]
     pub degraded: bool,
+    /// What the access rules were asked with; none where it did not come to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessInput>,
 }
 
 impl Record {
@@ -141,6 +165,14 @@ impl Recorder {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(entry) {
             self.skip();
         }
+    }
+
+    /// Every kept record that matches, oldest first; reads the ring, so not for the decision path.
+    #[must_use]
+    pub fn all(&self, matches: impl Fn(&Record) -> bool) -> Vec<Record> {
+        let lines = self.ring.lock().unwrap_or_else(PoisonError::into_inner).lines().unwrap_or_default();
+        let records = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+        records.filter(|record| matches(record)).collect()
     }
 
     /// The newest kept record that matches; reads the ring, so not for the decision path.
@@ -275,6 +307,7 @@ mod tests {
             until: None,
             admin: false,
             degraded: false,
+            access: None,
         }
     }
 

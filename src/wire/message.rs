@@ -99,6 +99,8 @@ pub struct Account {
     pub tty: String,
     /// `/proc/self/loginuid`; [`NO_LOGINUID`] when unset.
     pub loginuid: u32,
+    /// `/proc/self/sessionid`, by which sessiond knows a session; [`NO_LOGINUID`] when unset.
+    pub audit_session: u32,
     /// Who called, nearest first.
     pub parents: Vec<Parent>,
 }
@@ -221,6 +223,7 @@ impl Message {
                 out.bytes(RHOST, account.rhost.as_bytes())?;
                 out.bytes(TTY, account.tty.as_bytes())?;
                 out.raw(&account.loginuid.to_be_bytes());
+                out.raw(&account.audit_session.to_be_bytes());
                 put_parents(&mut out, &account.parents)?;
             }
             Self::Auth(auth) => {
@@ -285,6 +288,7 @@ impl Message {
                 rhost: from.text(RHOST)?,
                 tty: from.text(TTY)?,
                 loginuid: from.u32("loginuid")?,
+                audit_session: from.u32("audit session")?,
                 parents: parents(&mut from)?,
             }),
             5 => Self::Permit { until: from.i64("until")?, admin: from.flag("admin")? },

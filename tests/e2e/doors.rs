@@ -35,6 +35,7 @@ fn account_by(name: &str, monitor: Parent) -> Message {
         rhost: "127.0.0.9".into(),
         tty: "ssh".into(),
         loginuid: u32::MAX,
+        audit_session: u32::MAX,
         parents: vec![monitor, Parent { pid: 1, start: 0 }],
     })
 }

@@ -9,6 +9,7 @@
 )]
 
 mod acceptance;
+mod access_rules;
 mod arc;
 mod breakage;
 mod broker;

@@ -4,8 +4,8 @@
 use nightlatch_emulator::world;
 use nightlatch_openpubkey::{CertificateSpec, Client, KeyType};
 use nightlatch_world::{
-    Node, OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, Person, openpubkey_holder, openpubkey_person,
-    openpubkey_sign_in, register_openpubkey, wait_until,
+    OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, Person, as_traveller, openpubkey_holder, openpubkey_person,
+    openpubkey_sign_in, register_openpubkey, traveller, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -231,32 +231,13 @@ fn what_a_sign_in_must_show_is_looked_for_in_its_token() {
     assert!(said.contains("require_amrs") && said.contains("line 2"), "{said}");
 }
 
-/// Opens the page as a browser would, and follows where it leads.
-const BROWSER: &str = "#!/bin/sh\necho opened >>/run/browser.log\n\
-                       exec curl -sSL --resolve login.microsoftonline.com:443:127.0.0.1 -o /dev/null \"$1\"\n";
-
-/// A local user with a home and a browser.
-fn traveller(node: &Node) {
-    node.shell("useradd --create-home --shell /bin/bash traveller").unwrap();
-    node.write_file("/usr/local/bin/xdg-open", BROWSER.as_bytes(), 0o755, "root:root").unwrap();
-    node.shell("touch /run/browser.log; chmod 666 /run/browser.log").unwrap();
-}
-
 /// From nothing to a shell in one command, and the second time without a page.
 #[test]
 fn nightlatch_ssh_signs_in_once_and_logs_in() {
     let cluster = start();
     let (node, name) = (&cluster.node, world::ALICE.upn);
-    traveller(node);
-    let run = |words: &str| {
-        let command = format!(
-            "runuser -u traveller -- env HOME=/home/traveller DISPLAY=:0 AZURE_TENANT_ID={} NIGHTLATCH_CLIENT_ID={} \
-             nightlatch {words}",
-            world::TENANT,
-            OPENPUBKEY_CLIENT
-        );
-        node.exec(&["sh", "-c", &command]).unwrap()
-    };
+    traveller(node).unwrap();
+    let run = |words: &str| as_traveller(node, words).unwrap();
     let opened = || node.shell("wc -l </run/browser.log").unwrap().trim().to_owned();
     let anywhere = "-O StrictHostKeyChecking=no";
     let out = |done: &std::process::Output| String::from_utf8_lossy(&done.stdout).trim().to_owned();
@@ -285,7 +266,7 @@ fn nightlatch_ssh_signs_in_once_and_logs_in() {
 fn a_pipelines_federated_token_logs_in() {
     let cluster = start();
     let node = &cluster.node;
-    traveller(node);
+    traveller(node).unwrap();
     let control =
         |method: &str, path: &str, body: Value| cluster.tenant.control(method, path, &body).unwrap();
     let issuer = format!("https://login.microsoftonline.com/{}/v2.0", world::TENANT);

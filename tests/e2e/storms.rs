@@ -498,6 +498,7 @@ fn a_crowd_of_strangers_takes_nobodys_place() {
         rhost: "127.0.0.8".into(),
         tty: "ssh".into(),
         loginuid: u32::MAX,
+        audit_session: u32::MAX,
         parents: vec![monitor],
     });
     let answer = site.ask("root", "account", &account);

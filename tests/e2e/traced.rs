@@ -151,6 +151,7 @@ fn past_bug_row_29_no_path_holds_a_name() {
             rhost: "127.0.0.9".into(),
             tty: "ssh".into(),
             loginuid: u32::MAX,
+            audit_session: u32::MAX,
             parents: vec![Parent { pid: 4_290_001, start: 7 }],
         });
         let answer = site.ask("root", "account", &account);

@@ -44,6 +44,7 @@ fn frames() {
         rhost: "::1".to_owned(),
         tty: "ssh".to_owned(),
         loginuid: u32::MAX,
+        audit_session: u32::MAX,
         parents: parents.clone(),
     };
     let messages = [

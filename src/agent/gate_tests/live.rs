@@ -1,7 +1,7 @@
 //! Grace, sessions that are judged again, and access that was withdrawn.
 
 use nightlatch_model::Reason;
-use nightlatch_wire::session::{NO_DIGEST, Origin, Row, State};
+use nightlatch_wire::session::{NO_DIGEST, Origin, State};
 
 use super::super::live::{Leave, Stay};
 use super::*;
@@ -14,7 +14,7 @@ fn down() -> RoleAnswer {
 
 impl Rig {
     /// The session that sessiond opened for the last yes.
-    fn session(&self, id: u64) -> Row {
+    pub(super) fn session(&self, id: u64) -> Row {
         let pending = self.table.pending.lock().unwrap().last().unwrap().clone();
         Row {
             id,
@@ -28,7 +28,7 @@ impl Rig {
             rhost: pending.rhost,
             ttys: String::new(),
             monitor: pending.monitor,
-            audit_session: 9,
+            audit_session: SESSION,
             started: self.hands_wall(),
             until: pending.until,
             admin: pending.admin,
@@ -44,7 +44,7 @@ impl Rig {
     }
 
     /// Judges a session again; the word of its end, or `stays`, `stays degraded`.
-    fn judge(&self, row: &Row) -> String {
+    pub(super) fn judge(&self, row: &Row) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let owner = self.gate.owner(row);
         let known = match &owner {
@@ -60,7 +60,7 @@ impl Rig {
         }
     }
 
-    fn ledger(&self) -> String {
+    pub(super) fn ledger(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("grace")).unwrap_or_default()
     }
 }

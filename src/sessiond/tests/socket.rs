@@ -40,6 +40,7 @@ fn verbs() -> Vec<(Message, Option<&'static str>)> {
         rhost: text(),
         tty: text(),
         loginuid: 1,
+        audit_session: 1,
         parents: vec![monitor],
     };
     let auth = Auth { user: text(), service: text(), rhost: text(), parents: vec![monitor] };

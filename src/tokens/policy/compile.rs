@@ -6,15 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightlatch_page::{MAX_POLICY_FILES, MAX_RULES, Page, PolicyError, Warning, Words};
 use toml::Spanned;
 
-use super::file::{
-    Effect, MAX_POLICY_FILES, MAX_RULES, MayText, Page, PlaceText, PolicyError, PurposeText, RuleText,
-    Warning, WhoText, Words,
-};
-use super::words::{
-    check_length, check_word, duration, pod_uid, rate, scope_name, slice_stem, unit_name, words,
-};
+use super::file::{Effect, MayText, PlaceText, PurposeText, RuleText, WhoText, read};
+use super::words::{duration, pod_uid, rate, scope_name, slice_stem, unit_name};
 use super::{
     ANY, DEFAULT_RULE, Index, LEAST_USEFUL_LIFE, MAX_AGENT_LIFE, May, NameLookup, PERSON_RULE, Policy, Rule,
     Who,
@@ -22,8 +18,6 @@ use super::{
 use crate::identity::PERSON;
 use crate::{IdentityTable, Place, Purpose, Resource};
 
-/// The longest name of a rule, in bytes.
-const MAX_RULE_NAME_BYTES: usize = 64;
 /// The uid that means "none" (credentials(7), `(uid_t) -1`).
 const NO_UID: u32 = u32::MAX;
 
@@ -41,14 +35,14 @@ pub(super) fn compile(
             let problem = format!("there are more than {MAX_POLICY_FILES} policy files");
             return Err(page.error(0, problem, "put several rules into one file"));
         }
-        for rule in page.read()?.rule {
+        for rule in read(&page)?.rule {
             let at = rule.get_ref().name.span().start;
             if rules.len() >= MAX_RULES {
                 let problem = format!("there are more than {MAX_RULES} rules");
                 return Err(page.error(at, problem, "let one rule name several units or resources"));
             }
             let name = rule.get_ref().name.get_ref().clone();
-            check_rule_name(&page, at, &name)?;
+            page.rule_name(&rule.get_ref().name, &[DEFAULT_RULE, PERSON_RULE])?;
             if let Some(first) = seen.insert(name.clone(), format!("`{file}`, line {}", page.line(at))) {
                 let problem = format!("a second rule is called `{name}`; the first stands in {first}");
                 return Err(page.error(at, problem, "names stand in refusals and records: give it its own"));
@@ -64,18 +58,6 @@ pub(super) fn compile(
         person: PERSON_RULE.into(),
         person_identity: PERSON.into(),
     })
-}
-
-fn check_rule_name(page: &Page<'_>, at: usize, name: &str) -> Result<(), PolicyError> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    if name.is_empty() || name.len() > MAX_RULE_NAME_BYTES || !name.bytes().all(plain) {
-        let hint = format!("write 1 to {MAX_RULE_NAME_BYTES} letters, digits, `-`, `_` and `.`");
-        return Err(page.error(at, "the name of the rule is not a plain name", hint));
-    }
-    if [DEFAULT_RULE, PERSON_RULE].contains(&name) {
-        return Err(page.error(at, format!("`{name}` is the name of a built-in rule"), "take another"));
-    }
-    Ok(())
 }
 
 /// What is at hand while the rules are taken in.
@@ -101,12 +83,7 @@ impl Work<'_> {
     }
 
     fn warn(&mut self, page: &Page<'_>, rule: &str, at: usize, text: String) {
-        self.warnings.push(Warning {
-            file: page.file.to_owned(),
-            line: page.line(at),
-            rule: rule.to_owned(),
-            text,
-        });
+        self.warnings.push(page.warning(at, rule, text));
     }
 
     // ---- who ----
@@ -154,7 +131,7 @@ impl Work<'_> {
         let gids = self.numbers(page, rule, permit, who.gid.as_ref(), who.group.as_ref(), false)?;
         let units = who.unit.as_ref().map(|units| self.units(page, units)).transpose()?;
         let slices = who.slice.as_ref().map(|slices| self.slices(page, slices)).transpose()?;
-        let pods = who.pod.as_ref().map(|list| words(page, list, pod_uid)).transpose()?;
+        let pods = who.pod.as_ref().map(|list| page.words(list, pod_uid)).transpose()?.map(Into::into);
         let place = who.place.map(|place| match place {
             PlaceText::Host => Place::Host,
             PlaceText::Container => Place::Container,
@@ -178,16 +155,16 @@ impl Work<'_> {
         let mut found = Vec::new();
         if let Some(ids) = ids {
             let at = ids.span().start;
-            check_length(page, at, ids.get_ref().len())?;
+            page.length(at, ids.get_ref().len())?;
             if ids.get_ref().contains(&NO_UID) {
                 return Err(page.error(at, format!("{NO_UID} is nobody's id"), "write the real id"));
             }
             found.extend_from_slice(ids.get_ref());
         }
         if let Some(named) = named {
-            check_length(page, named.span().start, named.get_ref().len())?;
+            page.length(named.span().start, named.get_ref().len())?;
             for name in named.get_ref() {
-                let (at, name) = (name.span().start, check_word(page, name)?);
+                let (at, name) = (name.span().start, page.word(name)?);
                 let id = if users { self.names.uid(name) } else { self.names.gid(name) };
                 let kind = if users { "user" } else { "group" };
                 match id.filter(|id| *id != NO_UID) {
@@ -214,12 +191,12 @@ impl Work<'_> {
     }
 
     fn units(&mut self, page: &Page<'_>, list: &Words) -> Result<Box<[u32]>, PolicyError> {
-        let units = words(page, list, unit_name)?;
+        let units = page.words(list, unit_name)?;
         Ok(units.iter().map(|unit| number(&mut self.index.units, &mut self.next, unit)).collect())
     }
 
     fn slices(&mut self, page: &Page<'_>, list: &Words) -> Result<Box<[u32]>, PolicyError> {
-        let slices = words(page, list, slice_stem)?;
+        let slices = page.words(list, slice_stem)?;
         Ok(slices.iter().map(|slice| number(&mut self.index.slices, &mut self.next, slice)).collect())
     }
 
@@ -244,7 +221,7 @@ impl Work<'_> {
         let identities = may.identity.as_ref().map(|list| self.identities(page, list)).transpose()?;
         let (mut resources, mut patterns) = (None, Vec::new());
         if let Some(list) = &may.resource {
-            check_length(page, list.span().start, list.get_ref().len())?;
+            page.length(list.span().start, list.get_ref().len())?;
             let mut ids = Vec::with_capacity(list.get_ref().len());
             for word in list.get_ref() {
                 let (id, shown) = self.resource(page, permit, word)?;
@@ -253,7 +230,7 @@ impl Work<'_> {
             }
             resources = Some(ids.into());
         }
-        let scopes = may.scope.as_ref().map(|list| words(page, list, scope_name)).transpose()?;
+        let scopes = may.scope.as_ref().map(|list| page.words(list, scope_name)).transpose()?.map(Into::into);
         let purpose = match may.purpose {
             Some(PurposeText::Agent) => Some(Purpose::Agent),
             Some(PurposeText::Program) => Some(Purpose::Program),
@@ -282,9 +259,9 @@ impl Work<'_> {
     }
 
     fn identities(&self, page: &Page<'_>, list: &Words) -> Result<Box<[Arc<str>]>, PolicyError> {
-        check_length(page, list.span().start, list.get_ref().len())?;
+        page.length(list.span().start, list.get_ref().len())?;
         let one = |word: &Spanned<String>| {
-            let name = check_word(page, word)?;
+            let name = page.word(word)?;
             self.identities.by_name(name).map(|info| Arc::clone(&info.name)).ok_or_else(|| {
                 let known: Vec<&str> = self.identities.iter().map(|info| &*info.name).take(8).collect();
                 let hint = format!("the configuration names {}; see [[broker.identity]]", known.join(", "));

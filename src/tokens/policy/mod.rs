@@ -28,7 +28,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use file::{MAX_LIST, MAX_POLICY_FILE_BYTES, MAX_POLICY_FILES, MAX_RULES, PolicyError, Warning};
+pub use nightlatch_page::{
+    MAX_LIST, MAX_POLICY_FILE_BYTES, MAX_POLICY_FILES, MAX_RULES, PolicyError, Warning,
+};
 pub use trace::RuleTrace;
 
 use crate::identity::PERSON;

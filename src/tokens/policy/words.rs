@@ -2,48 +2,11 @@
 
 use std::time::Duration;
 
+use nightlatch_model::Span;
+use nightlatch_page::{Page, PolicyError};
 use toml::Spanned;
 
 use super::Rate;
-use super::file::{MAX_LIST, Page, PolicyError, Words};
-
-/// The longest name of a user, group, unit, slice, pod or scope, in bytes.
-const MAX_WORD_BYTES: usize = 256;
-
-pub(super) fn check_length(page: &Page<'_>, at: usize, len: usize) -> Result<(), PolicyError> {
-    if len == 0 {
-        return Err(page.error(at, "an empty list matches nothing", "leave the key out, or name something"));
-    }
-    if len > MAX_LIST {
-        let problem = format!("a list of more than {MAX_LIST}");
-        return Err(page.error(at, problem, "spread it over several rules"));
-    }
-    Ok(())
-}
-
-pub(super) fn check_word<'a>(page: &Page<'_>, word: &'a Spanned<String>) -> Result<&'a str, PolicyError> {
-    let text = word.get_ref();
-    if text.is_empty() || text.len() > MAX_WORD_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        let hint = format!("write 1 to {MAX_WORD_BYTES} printable characters without a space");
-        return Err(page.error(word.span().start, "not a plain name", hint));
-    }
-    Ok(text)
-}
-
-/// A checked list; `form` gives the kept form, or what is expected instead.
-pub(super) fn words(
-    page: &Page<'_>,
-    list: &Words,
-    form: fn(&str) -> Result<Box<str>, &'static str>,
-) -> Result<Box<[Box<str>]>, PolicyError> {
-    check_length(page, list.span().start, list.get_ref().len())?;
-    let one = |word: &Spanned<String>| {
-        let text = check_word(page, word)?;
-        form(text)
-            .map_err(|hint| page.error(word.span().start, format!("`{text}` is not accepted here"), hint))
-    };
-    list.get_ref().iter().map(one).collect()
-}
 
 pub(super) fn unit_name(text: &str) -> Result<Box<str>, &'static str> {
     let whole = text.ends_with(".service") || text.ends_with(".scope");
@@ -93,24 +56,8 @@ pub(super) fn rate(page: &Page<'_>, text: &Spanned<String>) -> Result<Rate, Poli
         .ok_or_else(|| page.error(text.span().start, "`rate` is no rate", "write `60/min`, `1/s` or `10/h`"))
 }
 
-/// `15m`, `90s`, `1h 30min`.
+/// `15m`, `90s`, `1h 30min`; not a bare number.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    let (mut total, mut rest) = (0_u64, text.trim());
-    if rest.is_empty() || rest.len() > MAX_WORD_BYTES {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (digits, tail) = rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit())?)?;
-        let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(end)?;
-        let scale = match unit {
-            "s" | "sec" => 1,
-            "m" | "min" => 60,
-            "h" => 3_600,
-            _ => return None,
-        };
-        total = total.checked_add(digits.parse::<u64>().ok()?.checked_mul(scale)?)?;
-        rest = tail.trim_start();
-    }
-    Some(Duration::from_secs(total))
+    let span = Span::parse(text).filter(|_| text.trim().ends_with(|c: char| c.is_ascii_alphabetic()))?;
+    u64::try_from(span.0).ok().map(Duration::from_secs)
 }

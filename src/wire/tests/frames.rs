@@ -40,6 +40,7 @@ fn account() -> Account {
         rhost: "192.0.2.7".to_owned(),
         tty: "ssh".to_owned(),
         loginuid: NO_LOGINUID,
+        audit_session: NO_LOGINUID,
         parents: vec![],
     }
 }

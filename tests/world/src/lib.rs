@@ -29,8 +29,8 @@ pub use image::{Image, prepare};
 pub use install::{Binaries, attach, install};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use openpubkey::{
-    OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, openpubkey_holder, openpubkey_person, openpubkey_sign_in,
-    register_openpubkey,
+    OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, as_traveller, openpubkey_holder, openpubkey_person,
+    openpubkey_sign_in, register_openpubkey, traveller,
 };
 pub use person::{Person, SshOutcome, local_user};
 pub use run::{WorldError, wait_until};

@@ -32,7 +32,7 @@ fn client_error(why: nightlatch_openpubkey::Error) -> WorldError {
 /// The emulator's own words.
 pub fn register_openpubkey(tenant: &Tenant) -> Result<(), WorldError> {
     let app = json!({"name": "node logins", "public": true, "redirect_uris": [REDIRECT],
-                     "optional_id_claims": ["upn", "acct", "amr", "acrs", "auth_time", "deviceid"]});
+                     "optional_id_claims": ["upn", "acct", "amr", "acrs", "auth_time", "deviceid", "groups"]});
     tenant.control("PUT", &format!("apps/{OPENPUBKEY_CLIENT}"), &app).map(drop)
 }
 
@@ -120,4 +120,31 @@ pub fn openpubkey_holder(
         .and_then(|()| std::fs::write(&certificate, format!("{line}\n")));
     written.map_err(|why| WorldError::io("the person's files", &why))?;
     Ok(person)
+}
+
+/// Opens the page as a browser would, and follows where it leads.
+const BROWSER: &str = "#!/bin/sh\necho opened >>/run/browser.log\n\
+                       exec curl -sSL --resolve login.microsoftonline.com:443:127.0.0.1 -o /dev/null \"$1\"\n";
+
+/// A local user of the node, `traveller`, with a home and a browser: somebody's own computer.
+///
+/// # Errors
+/// When the node refuses the user.
+pub fn traveller(node: &Node) -> Result<(), WorldError> {
+    node.shell("useradd --create-home --shell /bin/bash traveller")?;
+    node.write_file("/usr/local/bin/xdg-open", BROWSER.as_bytes(), 0o755, "root:root")?;
+    node.shell("touch /run/browser.log; chmod 666 /run/browser.log").map(drop)
+}
+
+/// Runs `nightlatch` with these words as the traveller, who signs in to the organisation's client.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn as_traveller(node: &Node, words: &str) -> Result<std::process::Output, WorldError> {
+    let (tenant, client) = (world::TENANT, OPENPUBKEY_CLIENT);
+    let home = "HOME=/home/traveller DISPLAY=:0";
+    let command = format!(
+        "runuser -u traveller -- env {home} AZURE_TENANT_ID={tenant} NIGHTLATCH_CLIENT_ID={client} nightlatch {words}"
+    );
+    node.exec(&["sh", "-c", &command])
 }

@@ -57,6 +57,7 @@ pub fn message(random: &mut Xorshift) -> Message {
             rhost: unicode(random, 0, MAX_RHOST_BYTES),
             tty: unicode(random, 0, MAX_TTY_BYTES),
             loginuid: random.pick(&NUMBERS),
+            audit_session: random.pick(&NUMBERS),
             parents: parents(random),
         }),
         4 => Message::Permit { until: random.next().cast_signed(), admin: flag(random) },

@@ -1,17 +1,21 @@
 //! People whose own client signed their certificate: a sign-in in it instead of an authority above it.
 
+use std::time::Duration;
+
 use nightlatch_emulator::world;
 use nightlatch_openpubkey::{CertificateSpec, Client, KeyType};
 use nightlatch_world::{
-    Cluster, OPENPUBKEY_SCOPE, Story, WorldError, openpubkey_holder, openpubkey_person, openpubkey_sign_in,
-    register_openpubkey,
+    Cluster, OPENPUBKEY_SCOPE, Story, WorldError, as_traveller, openpubkey_holder, openpubkey_person,
+    openpubkey_sign_in, register_openpubkey, traveller, wait_until,
 };
 use serde_json::json;
 
 use super::{expect_in, explain_last, shorten};
 
+/// How long rules may take to be in force.
+const RULES_LIMIT: Duration = Duration::from_secs(10);
 /// Every step told here.
-pub(super) const STEPS: usize = 3;
+pub(super) const STEPS: usize = 6;
 
 pub(super) fn tell(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> {
     let name = world::ALICE.upn;
@@ -34,7 +38,61 @@ pub(super) fn tell(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Opt
         let proof = thief.pk_token(&token).map_err(|why| WorldError::new(why.to_string()))?;
         let thief = openpubkey_holder(&cluster.image, &thief, &CertificateSpec::new(proof))?;
         refused(cluster, &cluster.node.ssh(&thief, name, &["id"], &[])?, "proof_malformed")
+    })?;
+    step_up(story, cluster)
+}
+
+/// The rules of the demo: Alice must show an authentication context, nobody else anything.
+const RULES: &str = "[[rule]]\nname = \"sensitive\"\neffect = \"step-up\"\nwho = { users = [\"ALICE\"] }\n\
+                     require = { acrs = [\"c1\"] }\n[[rule]]\nname = \"rest\"\neffect = \"permit\"\n\
+                     who = { anyone = true }\n";
+const RULES_FILE: &str = "/etc/nightlatch/policy.d/demo.toml";
+
+/// A rule asks for more than the sign-in shows; the refusal says by which command it is got, and that is true.
+fn step_up(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> {
+    let (node, name) = (&cluster.node, world::ALICE.upn);
+    story.step("rules-rehearsed", || {
+        node.shell("install -d -m 0755 /etc/nightlatch/policy.d")?;
+        let rules = RULES.replace("ALICE", world::ALICE.oid);
+        node.write_file("/root/demo.toml", rules.as_bytes(), 0o644, "root:root")?;
+        let table = text(&node.exec(&["nightlatch", "policy", "replay", "/root/demo.toml"])?.stdout);
+        let last = table.lines().last().unwrap_or_default().to_owned();
+        if !table.contains("step_up") {
+            return Err(WorldError::new(table));
+        }
+        node.shell(&format!("cp /root/demo.toml {RULES_FILE}"))?;
+        wait_until("the rules", RULES_LIMIT, || {
+            node.shell("nightlatch status").is_ok_and(|status| status.contains("2 rules from"))
+        })?;
+        Ok(((), last))
+    })?;
+    let command = story.step("step-up-refused-with-its-command", || {
+        let alice = openpubkey_person(&cluster.image, node, name, KeyType::Ed25519)?;
+        let said = node.ssh(&alice, name, &["id"], &[])?.stderr;
+        let command = said.split('`').find(|part| part.starts_with("nightlatch cert --acrs"));
+        let command = command.ok_or_else(|| WorldError::new(said.clone()))?.to_owned();
+        let shown = format!("\"run `{command}`\"");
+        Ok::<_, WorldError>((command, shown))
+    })?;
+    story.step("step-up-shown-logs-in", || {
+        traveller(node)?;
+        let words = command.trim_start_matches("nightlatch ");
+        let made = as_traveller(node, &format!("{words} --login-hint {name}"))?;
+        let login = as_traveller(node, "ssh -O StrictHostKeyChecking=no 127.0.0.1 -- id -un")?;
+        let who = text(&login.stdout).trim().to_owned();
+        node.shell(&format!("rm {RULES_FILE}"))?;
+        wait_until("the rules to be gone", RULES_LIMIT, || {
+            node.shell("nightlatch status").is_ok_and(|status| status.contains("the role alone decides"))
+        })?;
+        if who != name {
+            return Err(WorldError::new(format!("{}{}", text(&made.stderr), text(&login.stderr))));
+        }
+        Ok(((), who))
     })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn claims(cluster: &Cluster, claims: &serde_json::Value) -> Result<(), WorldError> {

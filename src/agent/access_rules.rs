@@ -1,0 +1,142 @@
+//! Keeps the access rules in force fresh. A folder that turns bad changes nothing: what was in force stays, it is said
+//! once in the journal, and for as long as it lasts in `status`. At the start it keeps the daemon from starting.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use nightlatch_page::Warning;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use super::gate::{Gate, lock};
+use super::refresh::FILE_INTERVAL;
+use crate::access::{InForce, load, rule_files};
+use crate::accounts::SignIns;
+use crate::store::FileStamp;
+
+/// After how many looks rules that could not be used are tried again.
+const RETRY_LOOKS: u32 = 15;
+
+/// What the files were, or why that could not be seen.
+type Stamps = Result<Vec<FileStamp>, String>;
+
+/// What `status` says of the rules: a state and a sentence.
+pub(super) type AccessHealth = Arc<Mutex<(&'static str, String)>>;
+
+/// The folder.
+pub(super) struct AccessFiles {
+    folder: PathBuf,
+    /// What was read the last time.
+    seen: Option<Stamps>,
+    /// Why that was of no use.
+    failed: Option<String>,
+    health: AccessHealth,
+}
+
+impl AccessFiles {
+    /// Reads the rules for the first time.
+    ///
+    /// # Errors
+    /// In words, with file, line and what to write instead: the daemon must not start.
+    pub(super) fn open(folder: PathBuf) -> Result<(Self, Arc<InForce>), String> {
+        let seen = Some(rule_files(&folder).stamps());
+        let loaded = load(&folder)?;
+        let files = Self { folder, seen, failed: None, health: AccessHealth::default() };
+        files.told(&loaded.rules.warnings, loaded.summary(&files.folder));
+        Ok((files, Arc::new(InForce::new(loaded.rules.policy))))
+    }
+
+    /// What `status` is to show.
+    pub(super) fn health(&self) -> AccessHealth {
+        Arc::clone(&self.health)
+    }
+
+    fn told(&self, warnings: &[Warning], summary: String) {
+        for warning in warnings {
+            warn!("access rules: {warning}");
+        }
+        *lock(&self.health) = ("ok", summary);
+    }
+
+    /// Looks at the folder every few seconds and on SIGHUP, for ever. What is being written is read when it has been still
+    /// from one look to the next.
+    pub(super) async fn keep_fresh(mut self, gate: Arc<Gate>) {
+        let mut tick = tokio::time::interval(FILE_INTERVAL);
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut last_look = self.seen.clone();
+        for look in 1_u32.. {
+            let mut asked = false;
+            tokio::select! {
+                _ = tick.tick() => {}
+                Some(()) = async { match &mut hangup { Some(signal) => signal.recv().await, None => None } } => {
+                    asked = true;
+                }
+            }
+            let stamps = Some(rule_files(&self.folder).stamps());
+            let still = std::mem::replace(&mut last_look, stamps.clone()) == stamps;
+            // What failed for want of something else is tried again now and then.
+            let again = self.failed.is_some() && look.is_multiple_of(RETRY_LOOKS);
+            if asked || again || (still && self.seen != stamps) {
+                self.look(&gate, stamps).await;
+            }
+        }
+    }
+
+    async fn look(&mut self, gate: &Gate, stamps: Option<Stamps>) {
+        // Files are read: not on a thread that answers callers.
+        let folder = self.folder.clone();
+        let compiled = tokio::task::spawn_blocking(move || {
+            let loaded = load(&folder)?;
+            let told = loaded.summary(&folder);
+            Ok((loaded.rules.warnings, told, Arc::new(InForce::new(loaded.rules.policy))))
+        })
+        .await;
+        if Some(rule_files(&self.folder).stamps()) != stamps {
+            // It changed while it was read; the next look sees it.
+            return;
+        }
+        self.seen = stamps;
+        match compiled.unwrap_or_else(|_| Err("the rules could not be read".to_owned())) {
+            Ok((warnings, told, rules)) => {
+                self.failed = None;
+                info!("access rules are in force: {told}");
+                self.told(&warnings, told);
+                let before =
+                    gate.with_facts(|facts| std::mem::replace(&mut facts.access, Arc::clone(&rules)));
+                // Who was let in by the rules of before is judged by the new ones.
+                if !before.is_same_as(&rules) {
+                    gate.wake.everybody();
+                }
+            }
+            Err(why) => {
+                if self.failed.as_ref() != Some(&why) {
+                    warn!("the access rules stay as they were: {why}");
+                }
+                *lock(&self.health) = ("degraded", format!("what was read before stays: {why}"));
+                self.failed = Some(why);
+            }
+        }
+    }
+}
+
+/// Writes down what certificates said of their sign-ins, a moment after a login: nobody waits for it.
+pub(super) async fn keep_sign_ins(gate: Arc<Gate>) {
+    let mut tick = tokio::time::interval(FILE_INTERVAL);
+    loop {
+        tick.tick().await;
+        let gate = Arc::clone(&gate);
+        let _ = tokio::task::spawn_blocking(move || write_sign_ins(&gate)).await;
+    }
+}
+
+/// The same at once, before the daemon ends.
+pub(super) fn write_sign_ins(gate: &Gate) {
+    let Some(changes) = lock(&gate.sign_ins).take_changes() else { return };
+    if let Err(cause) = SignIns::write(&changes) {
+        lock(&gate.sign_ins).not_written();
+        warn!(
+            "what certificates said is not kept over a restart: {cause}: {:?}",
+            std::error::Error::source(&cause)
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! Access rules as an administrator writes them: read from TOML, checked with line and hint, and tried on cases.
+//!
+//! The walk over the rules is the room `policy`'s; nothing here decides. Files are somebody else's to read.
+
+mod cases;
+mod compile;
+mod file;
+mod lint;
+mod words;
+
+#[cfg(test)]
+mod cases_tests;
+#[cfg(test)]
+mod compile_tests;
+
+use nightlatch_model::Timestamp;
+use nightlatch_page::{PolicyError, Warning};
+use nightlatch_policy::AccessPolicy;
+
+pub use cases::{Case, CaseResult, MAX_CASES, cases};
+
+/// Whoever knows time zones.
+pub trait Zones {
+    /// Whether there is a zone of this name.
+    fn exists(&self, zone: &str) -> bool;
+    /// How many seconds east of UTC it is at this time; `None` where there is none.
+    fn offset(&self, zone: &str, at: Timestamp) -> Option<i32>;
+}
+
+/// The offsets of a policy's zones at this time.
+#[must_use]
+pub fn offsets(policy: &AccessPolicy, zones: &dyn Zones, at: Timestamp) -> Vec<Option<i32>> {
+    policy.zones.iter().map(|zone| zones.offset(zone, at)).collect()
+}
+
+/// Rules that hold together.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The rules, in order.
+    pub policy: AccessPolicy,
+    /// What works and is likely not meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Compiles `files`, each a name and its TOML text, in the order in which their rules count.
+///
+/// # Errors
+/// The first thing that is wrong, with file, line and what to write instead.
+pub fn compile(files: &[(String, String)], zones: &dyn Zones) -> Result<Compiled, PolicyError> {
+    compile::compile(files, zones)
+}
