@@ -81,6 +81,16 @@ impl Cloud {
         }
     }
 
+    /// The scope of "Azure Linux VM Sign-In", whose authority signs SSH certificates (azure-cli-extensions, `src/ssh`).
+    #[must_use]
+    pub const fn ssh_scope(self) -> &'static str {
+        match self {
+            Self::Public => "https://pas.windows.net/CheckMyAccess/Linux/.default",
+            Self::UsGovernment => "https://pasff.usgovcloudapi.net/CheckMyAccess/Linux/.default",
+            Self::China => "https://pas.chinacloudapi.cn/CheckMyAccess/Linux/.default",
+        }
+    }
+
     /// The hosts.
     #[must_use]
     pub fn endpoints(self) -> Endpoints {

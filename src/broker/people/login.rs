@@ -328,5 +328,5 @@ fn checked(wish: &LoginWish, configured: &[String]) -> Result<Wish, LoginError> 
         return Err(LoginError::Wish("the proposed name"));
     }
     let (claims, login_hint) = (wish.claims.clone(), wish.login_hint.clone());
-    Ok(Wish { scopes, claims, login_hint, fresh: false })
+    Ok(Wish { scopes, claims, login_hint, ..Wish::default() })
 }

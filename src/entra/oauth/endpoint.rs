@@ -9,6 +9,7 @@ use nightlatch_model::Timestamp;
 use nightlatch_tokens::{Failure, FailureClass, TokenType};
 
 use super::answer::{self, Answer, Expected};
+use super::certificate;
 use super::failure::{self, Said};
 use super::grants::{Form, Grant};
 use crate::entra::http::{Http, Reply, Request};
@@ -63,15 +64,19 @@ impl TokenEndpoint {
         let reply = self.post_to("token", form, now).await?;
         let kind = if form.get("token_type") == Some("pop") { TokenType::Pop } else { TokenType::Bearer };
         let expected = Expected { kind, client_id: form.get("client_id") };
-        answer::read(reply.body(), expected, now).map_err(|detail| {
-            let host = reply.host();
-            let sentence = if reply.is_page() {
-                failure::page(host, reply.status())
-            } else {
-                format!("{host} answered something that cannot be used: {detail}")
-            };
-            Failure::new(FailureClass::Transient, sentence)
-        })
+        answer::read(reply.body(), expected, now)
+            .map_err(|detail| unusable(&reply, FailureClass::Transient, &detail))
+    }
+
+    /// Posts a form that asks for an SSH certificate ([`super::CertificateAsk`]): standard base64 of the certificate, not
+    /// read yet.
+    ///
+    /// # Errors
+    /// As [`Self::post`]. An answer without a certificate is [`FailureClass::Config`]: what stood for the sign-in is used up,
+    /// and the next one would be answered in the same way.
+    pub async fn certificate(&self, form: &Form<'_>, now: Timestamp) -> Result<String, Failure> {
+        let reply = self.post_to("token", form, now).await?;
+        certificate::read(reply.body()).map_err(|detail| unusable(&reply, FailureClass::Config, &detail))
     }
 
     /// Posts `form` to another endpoint of the tenant, such as `devicecode`, and gives back a 2xx answer.
@@ -91,4 +96,13 @@ impl TokenEndpoint {
         let said = Said::of(&reply, form);
         Err(failure::refused(&said, Grant::of(form), &reply, now))
     }
+}
+
+/// A 2xx answer that is none.
+fn unusable(reply: &Reply, class: FailureClass, detail: &str) -> Failure {
+    let host = reply.host();
+    if reply.is_page() {
+        return Failure::new(FailureClass::Transient, failure::page(host, reply.status()));
+    }
+    Failure::new(class, format!("{host} answered something that cannot be used: {detail}"))
 }

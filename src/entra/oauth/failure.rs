@@ -17,6 +17,9 @@ const DESCRIPTION_CHARS: usize = 240;
 const LONGEST_WORD: usize = 72;
 /// The longest `error` and `suberror`, in bytes.
 const MAX_WORD_BYTES: usize = 64;
+/// What a refusal by a policy is begun with.
+const CONDITIONAL_ACCESS: &str =
+    "Conditional Access refuses this: ask an administrator of the tenant which policy it was";
 /// Fields of a form that nobody may read in a message.
 const SECRET_FIELDS: [&str; 7] = [
     "client_secret",
@@ -117,7 +120,7 @@ pub fn classify(said: &Said, grant: Grant) -> FailureClass {
         ("temporarily_unavailable" | "server_error" | "authorization_pending" | "slow_down", _) => Transient,
         // The person can do nothing but read it: Conditional Access blocks.
         (_, Some("message_only")) => Config,
-        ("interaction_required" | "login_required" | "consent_required", _) => person,
+        ("interaction_required" | "insufficient_claims" | "login_required" | "consent_required", _) => person,
         ("invalid_grant", Some("client_mismatch" | "protection_policy_required")) => Config,
         ("invalid_grant", None | Some("bad_token")) if grant == Grant::Refresh => Revoked,
         ("invalid_grant", _) => person,
@@ -150,6 +153,12 @@ pub(super) fn refused(said: &Said, grant: Grant, reply: &Reply, now: Timestamp) 
     }
 }
 
+/// Whether a policy of the tenant's refused it, for the words to a person alone.
+#[must_use]
+pub(in crate::entra) fn is_by_policy(failure: &Failure) -> bool {
+    failure.sentence.starts_with(CONDITIONAL_ACCESS)
+}
+
 /// What to do, by the number where one is known, otherwise by the words.
 fn advice(said: &Said, class: FailureClass, grant: Grant) -> &'static str {
     if let Some(advice) = said.number.and_then(by_number) {
@@ -173,9 +182,7 @@ fn advice(said: &Said, class: FailureClass, grant: Grant) -> &'static str {
         (_, Some("token_expired" | "user_password_expired")) => {
             "the sign-in is older than the tenant allows: sign in again"
         }
-        (_, Some("message_only" | "protection_policy_required")) => {
-            "Conditional Access refuses this: ask an administrator of the tenant which policy it was"
-        }
+        (_, Some("message_only" | "protection_policy_required")) => CONDITIONAL_ACCESS,
         (_, Some("client_mismatch")) => {
             "the sign-in belongs to another application: check `client_id`, and sign in again"
         }
@@ -226,9 +233,7 @@ const fn by_number(number: u32) -> Option<&'static str> {
             "the resource is not known in this tenant: check its spelling, and that its application is there"
         }
         70_011 => "the scope is not one of the resource: check its spelling",
-        53_000..=53_004 | 530_032 => {
-            "Conditional Access refuses this: ask an administrator of the tenant which policy it was"
-        }
+        53_000..=53_004 | 530_032 => CONDITIONAL_ACCESS,
         50_057 => "the account is disabled: ask an administrator of the tenant",
         50_076 | 50_079 | 50_074 => "Entra wants another factor: sign in again",
         50_173 | 700_082 | 70_008 => {

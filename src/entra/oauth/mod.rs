@@ -7,6 +7,7 @@
 
 mod answer;
 pub mod assertion;
+mod certificate;
 mod endpoint;
 mod failure;
 mod grants;
@@ -16,7 +17,9 @@ mod tests;
 
 pub use answer::Answer;
 pub(crate) use answer::whole;
+pub use certificate::CertificateAsk;
 pub use endpoint::TokenEndpoint;
+pub(super) use failure::is_by_policy;
 pub use failure::{Said, classify};
 pub use grants::{
     CLIENT_ASSERTION_TYPE, Client, DEVICE_CODE_GRANT, Form, Grant, ON_BEHALF_OF_GRANT, merged_claims,

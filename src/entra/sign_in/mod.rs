@@ -7,51 +7,30 @@
 //! connection to Entra and fits in every point.
 
 mod browser;
+mod certificate;
 mod context;
 mod device;
 mod id_token;
 mod redirect;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 pub use browser::{Browser, RANDOM_BYTES};
+pub use certificate::NoCertificate;
 pub use context::{AuthContext, NoContext};
 pub use device::{DEVICE_LIMIT, Device, Pace};
 pub use id_token::{IdTokenError, MAX_USERNAME_BYTES, PersonId};
 pub use redirect::{MAX_REDIRECT_BYTES, Outcome, Redirect, RedirectError};
+pub use wish::Wish;
 
 use nightlatch_model::{Guid, Secret, TenantId, Timestamp};
 use nightlatch_tokens::{Claims, Failure, FailureClass, Resource, Token, TokenType};
 
 use self::id_token::{Expected, Said};
+use self::wish::SIGN_IN_SCOPES;
 use super::http::Http;
 use super::oauth::{Answer, DEVICE_CODE_GRANT, Form, TokenEndpoint, merged_claims, scope_of};
-
-/// What a sign-in itself needs: an ID token, and a refresh token.
-const SIGN_IN_SCOPES: &str = "openid profile offline_access";
-
-/// What a sign-in is to ask for beyond the sign-in itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// Scopes to consent to at once.
-    pub scopes: Vec<String>,
-    /// A claims challenge that the sign-in must satisfy.
-    pub claims: Option<Claims>,
-    /// The name to propose on the page.
-    pub login_hint: Option<String>,
-    /// The person must give credentials in the browser, also where it is signed in.
-    pub fresh: bool,
-}
-
-impl Wish {
-    fn scope(&self) -> String {
-        self.scopes.iter().fold(SIGN_IN_SCOPES.to_owned(), |all, scope| format!("{all} {scope}"))
-    }
-
-    fn claims(&self) -> Option<&str> {
-        self.claims.as_ref().map(Claims::as_str)
-    }
-}
 
 /// What a sign-in gave.
 pub struct Signed {
@@ -91,13 +70,24 @@ pub enum RefreshError {
 }
 
 /// One state of a device sign-in.
-pub enum Polled {
+pub enum Polled<T = Signed> {
     /// The person is not done.
     Pending,
     /// Not done, and asked too often.
     SlowDown,
     /// Done.
-    Signed(Signed),
+    Signed(T),
+}
+
+impl<T> Polled<T> {
+    /// What a refusal says of a sign-in that is under way.
+    fn unless_over(failure: Failure) -> Result<Self, Failure> {
+        match failure.error.as_deref() {
+            Some("authorization_pending") => Ok(Self::Pending),
+            Some("slow_down") => Ok(Self::SlowDown),
+            _ => Err(failure),
+        }
+    }
 }
 
 /// The application that people of one tenant sign in to.
@@ -165,16 +155,20 @@ impl SignIn {
         code: &Secret,
         now: Timestamp,
     ) -> Result<Answer, Failure> {
+        // Of one resource at most, whatever was consented to.
+        self.endpoint.post(&self.code_form(browser, code, SIGN_IN_SCOPES), now).await
+    }
+
+    fn code_form<'a>(&'a self, browser: &'a Browser, code: &'a Secret, scope: &'a str) -> Form<'a> {
         let form = Form::new(&[
             ("grant_type", "authorization_code"),
             ("client_id", &self.client_id),
             ("code", code.expose()),
             ("redirect_uri", browser.redirect_uri()),
             ("code_verifier", browser.verifier()),
-            // Of one resource at most, whatever was consented to.
-            ("scope", SIGN_IN_SCOPES),
+            ("scope", scope),
         ]);
-        self.endpoint.post(&form.maybe("claims", browser.claims()), now).await
+        form.maybe("claims", browser.claims())
     }
 
     /// Redeems the code for the ID token alone: what proves the sign-in to somebody else.
@@ -215,19 +209,19 @@ impl SignIn {
     /// # Errors
     /// [`Failure`]: declined, expired, or what else ends it; [`FailureClass::Transient`] does not.
     pub async fn poll(&self, device: &Device, now: Timestamp) -> Result<Polled, Failure> {
+        match self.endpoint.post(&self.device_form(device), now).await {
+            Ok(answer) => self.signed(answer, None, now).map(Polled::Signed),
+            Err(failure) => Polled::unless_over(failure),
+        }
+    }
+
+    fn device_form<'a>(&'a self, device: &'a Device) -> Form<'a> {
         let form = Form::new(&[
             ("grant_type", DEVICE_CODE_GRANT),
             ("client_id", &self.client_id),
             ("device_code", device.code()),
         ]);
-        match self.endpoint.post(&form.maybe("claims", device.claims()), now).await {
-            Ok(answer) => self.signed(answer, None, now).map(Polled::Signed),
-            Err(failure) => match failure.error.as_deref() {
-                Some("authorization_pending") => Ok(Polled::Pending),
-                Some("slow_down") => Ok(Polled::SlowDown),
-                _ => Err(failure),
-            },
-        }
+        form.maybe("claims", device.claims())
     }
 
     /// Exchanges a refresh token for an access token, and most often the next refresh token.

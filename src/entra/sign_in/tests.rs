@@ -165,7 +165,7 @@ fn the_page_to_open_carries_pkce_and_nothing_secret() {
         scopes: vec!["https://management.azure.com/.default".into()],
         claims: Some(Claims::new(r#"{"id_token":{}}"#).unwrap()),
         login_hint: Some("alice@contoso.com".into()),
-        fresh: false,
+        ..Wish::default()
     };
     let browser = sign_in.browser(&wish, 49_152, &random);
     let url = reqwest::Url::parse(browser.url()).unwrap();
@@ -179,8 +179,10 @@ fn the_page_to_open_carries_pkce_and_nothing_secret() {
     let claims = Some(r#"{"id_token":{}}"#.into());
     assert_eq!((get("login_hint"), get("claims")), (wish.login_hint.clone(), claims));
     assert_eq!(get("prompt").unwrap(), "select_account");
-    let anew = sign_in.browser(&Wish { fresh: true, ..wish }, 49_152, &random);
+    let anew = sign_in.browser(&Wish { fresh: true, ..wish.clone() }, 49_152, &random);
     assert_eq!(anew.url(), browser.url().replace("prompt=select_account", "prompt=login"));
+    let once = sign_in.browser(&Wish { once: true, ..wish }, 49_152, &random);
+    assert_eq!(once.url(), browser.url().replace("%20offline_access", ""));
     assert!(browser.verifier().len() == 43 && !browser.url().contains(browser.verifier()));
     let state = get("state").unwrap();
     assert!(browser.is_answered_by(&state) && get("nonce").unwrap() != state);

@@ -1,0 +1,78 @@
+//! A sign-in that gives an SSH certificate of Entra's own authority, and nothing else: no token of it is read or kept.
+
+use nightlatch_model::{Secret, Timestamp};
+use nightlatch_tokens::{Claims, Failure, FailureClass};
+
+use super::wish::ONCE_SCOPES;
+use super::{Browser, Device, Polled, SignIn};
+use crate::entra::oauth::{CertificateAsk, is_by_policy};
+
+/// Why there is no certificate, with a sentence for the person.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoCertificate {
+    /// A new sign-in must satisfy these claims.
+    More(Claims, String),
+    /// A policy of the tenant's.
+    Policy(String),
+    /// No answer, or none now: the same question may be asked again.
+    Transient(String),
+    /// Anything else.
+    Refused(String),
+}
+
+impl NoCertificate {
+    /// The sentence.
+    #[must_use]
+    pub fn sentence(self) -> String {
+        match self {
+            Self::More(_, why) | Self::Policy(why) | Self::Transient(why) | Self::Refused(why) => why,
+        }
+    }
+}
+
+impl From<Failure> for NoCertificate {
+    fn from(failure: Failure) -> Self {
+        // Only what a person can satisfy is a challenge: a policy that blocks comes with claims as well.
+        let claims = failure.claims.as_deref().filter(|_| failure.class == FailureClass::NeedsUser);
+        match claims.and_then(|claims| Claims::new(claims).ok()) {
+            Some(claims) => Self::More(claims, failure.sentence),
+            None if is_by_policy(&failure) => Self::Policy(failure.sentence),
+            None if failure.class == FailureClass::Transient => Self::Transient(failure.sentence),
+            None => Self::Refused(failure.sentence),
+        }
+    }
+}
+
+impl SignIn {
+    /// Redeems the code that the browser brought for a certificate: standard base64, not read yet.
+    ///
+    /// # Errors
+    /// [`NoCertificate`].
+    pub async fn redeem_certificate(
+        &self,
+        browser: &Browser,
+        code: &Secret,
+        ask: &CertificateAsk,
+        now: Timestamp,
+    ) -> Result<String, NoCertificate> {
+        let scope = format!("{ONCE_SCOPES} {}", ask.scope());
+        let form = ask.on(self.code_form(browser, code, &scope));
+        self.endpoint.certificate(&form, now).await.map_err(NoCertificate::from)
+    }
+
+    /// Asks whether the person is done on the other device, for a certificate.
+    ///
+    /// # Errors
+    /// [`NoCertificate`]; after [`NoCertificate::Transient`] the sign-in is still under way.
+    pub async fn poll_certificate(
+        &self,
+        device: &Device,
+        ask: &CertificateAsk,
+        now: Timestamp,
+    ) -> Result<Polled<String>, NoCertificate> {
+        match self.endpoint.certificate(&ask.on(self.device_form(device)), now).await {
+            Ok(text) => Ok(Polled::Signed(text)),
+            Err(failure) => Ok(Polled::unless_over(failure)?),
+        }
+    }
+}
