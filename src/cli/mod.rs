@@ -123,8 +123,8 @@ enum Command {
     Logout,
     /// Show what the broker sees of you, and who is signed in under your uid.
     Whoami,
-    /// Write an SSH certificate for nodes that take OpenPubkey certificates: sign in in the browser once, then it is used
-    /// for hours.
+    /// Write an SSH certificate of your own: sign in in the browser once, then it is used until it is too old. For nodes that
+    /// take OpenPubkey certificates, or with `--kind entra` for those that trust Entra's own authority.
     Cert(ssh::CertArguments),
     /// Log in to a node with a certificate of your own (see `cert`): `nightlatch ssh [user@]node [-- command]`.
     Ssh(ssh::SshArguments),

@@ -16,7 +16,7 @@ use super::token::show::{caller_document, caller_line};
 use super::token::{BrokerError, refused, with_broker};
 use crate::broker::v1::login_progress::Step;
 use crate::broker::v1::{
-    BeginLoginRequest, DeviceStep, FinishLoginRequest, LoginProgress, LogoutRequest, SignedIn, WhoAmIRequest,
+    BeginLoginRequest, FinishLoginRequest, LoginProgress, LogoutRequest, SignedIn, WhoAmIRequest,
 };
 
 /// The largest request that the browser may make, in bytes.
@@ -25,6 +25,8 @@ const MAX_REDIRECT_BYTES: usize = 16 * 1024;
 const BROWSER_READ: Duration = Duration::from_secs(5);
 /// How many connections are looked at before the sign-in is given up: browsers also ask for icons.
 const MAX_BROWSER_REQUESTS: usize = 16;
+/// What the person reads after Ctrl-C.
+pub(super) const INTERRUPTED: &str = "interrupted; nobody was signed in";
 /// What the person sees in the browser at the end.
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>Nightlatch</title>\
     <p>The browser's part is done. Go back to the terminal; this page may be closed.";
@@ -89,18 +91,12 @@ pub(super) fn sign_in(arguments: &LoginArguments) -> Result<SignedIn, BrokerErro
     with_broker(|mut broker| async move {
         let finisher = broker.clone();
         let mut listener = listener.map(|(listener, _)| listener);
-        let interrupted = async {
-            // Where the signal cannot be listened to, it ends the program as it always did.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         let progress = async {
             let steps = broker.begin_login(request).await?.into_inner();
             Ok(steps.map(|step| step.map_err(BrokerError::from)))
         };
         let mut screen = Screen::new(std::io::stderr(), std::io::stderr().is_terminal());
-        follow(progress, interrupted, &mut screen, |url| {
+        follow(progress, interrupted(), &mut screen, |url| {
             open_browser(url);
             let Some(listener) = listener.take() else { return };
             let redirect = tokio::task::spawn_blocking(move || wait_for_browser(&listener));
@@ -115,6 +111,14 @@ pub(super) fn sign_in(arguments: &LoginArguments) -> Result<SignedIn, BrokerErro
         })
         .await
     })
+}
+
+/// The person pressed Ctrl-C.
+pub(super) async fn interrupted() {
+    // Where the signal cannot be listened to, it ends the program as it always did.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Follows the broker's steps until somebody is signed in, it is refused, or the person interrupts. Dropping
@@ -135,7 +139,10 @@ where
         while let Some(step) = steps.next().await {
             match step?.step {
                 Some(Step::Browser(step)) => browser(&step.url),
-                Some(Step::Device(device)) => screen.line(&code(&device)),
+                Some(Step::Device(device)) => {
+                    let seconds = u64::from(device.expires_in);
+                    screen.line(&code_line(&device.verification_uri, &device.user_code, seconds));
+                }
                 Some(Step::Waiting(seconds)) => screen.waiting(seconds),
                 Some(Step::Done(person)) => return Ok(person),
                 None => {}
@@ -145,7 +152,7 @@ where
     };
     let end = tokio::select! {
         end = steps => end,
-        () = interrupted => Err(ended("interrupted; nobody was signed in", "interrupted")),
+        () = interrupted => Err(ended(INTERRUPTED, "interrupted")),
     };
     screen.end();
     end
@@ -205,13 +212,9 @@ pub(super) fn open_browser(url: &str) {
     }
 }
 
-fn code(device: &DeviceStep) -> String {
-    format!(
-        "to sign in, open {} and enter the code {} (it ends in {} minutes)",
-        device.verification_uri,
-        device.user_code,
-        device.expires_in / 60
-    )
+/// Where to type which code.
+pub(super) fn code_line(uri: &str, code: &str, seconds: u64) -> String {
+    format!("to sign in, open {uri} and enter the code {code} (it ends in {} minutes)", seconds / 60)
 }
 
 /// The first request that carries an answer of Entra: the query of a GET or the body of a form POST.
@@ -323,6 +326,7 @@ pub(super) fn whoami(format: Option<Format>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::v1::DeviceStep;
 
     fn device() -> Step {
         Step::Device(DeviceStep {

@@ -1,43 +1,29 @@
 //! The sign-in: a browser, a loopback port, and one question to the token endpoint.
 
 use nightlatch_jwt::ClientHeader;
-use nightlatch_model::Timestamp;
+use nightlatch_model::{Secret, Timestamp};
 
+use super::asked::Asked;
+use super::files::keep;
 use super::key::Key;
-use super::{Asked, keep};
 use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
-use crate::entra::clouds::Cloud;
 use crate::entra::http::{Http, ProxyRule};
 use crate::entra::sign_in::{
     AuthContext, Browser, Identified, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish,
 };
-
-/// The sign-in host of a cloud.
-pub(super) fn host_of(cloud: &str) -> Result<String, String> {
-    let known = match cloud {
-        "AzureCloud" => Cloud::Public,
-        "AzureUSGovernment" => Cloud::UsGovernment,
-        "AzureChinaCloud" => Cloud::China,
-        other => {
-            return Err(format!("`{other}` is no cloud: AzureCloud, AzureUSGovernment or AzureChinaCloud"));
-        }
-    };
-    Ok(known.endpoints().login)
-}
 
 /// Signs the person in, and writes the files. The name that signed in.
 pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp) -> Result<String, String> {
     let key = Key::generate().ok_or_else(no_random)?;
     let header = ClientHeader::ed25519(key.public(), &random().ok_or_else(no_random)?);
     let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
-    let entra = SignIn::new(http, &asked.login, asked.tenant, asked.client);
-    let (listener, port) = listen().map_err(|why| why.to_string())?;
-    let wish = wish(asked, login_hint)?;
-    let secrets = random::<RANDOM_BYTES>().ok_or_else(no_random)?;
-    let browser = entra.browser(&wish, port, &secrets).with_nonce(header.commitment());
-    open_browser(browser.url());
-    let redirect = wait_for_browser(&listener).ok_or("the browser brought no answer; begin again")?;
-    let signed = redeem(&entra, &browser, &redirect, now)?;
+    let entra = SignIn::new(http, &asked.cloud.endpoints().login, asked.tenant, asked.client);
+    let (browser, code) =
+        in_browser(&entra, &wish(asked, login_hint)?, |browser| browser.with_nonce(header.commitment()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| why.to_string())?;
+    let signed: Identified =
+        runtime.block_on(entra.redeem_id_token(&browser, &code, now)).map_err(|why| why.sentence)?;
     write(asked, &key, &header, &signed, now)?;
     Ok(signed.person.username)
 }
@@ -85,19 +71,31 @@ fn random<const N: usize>() -> Option<[u8; N]> {
     aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
 }
 
-/// Whoever signed in, with the ID token.
-fn redeem(entra: &SignIn, browser: &Browser, redirect: &str, now: Timestamp) -> Result<Identified, String> {
+/// Has the person sign in in a browser on this machine. The sign-in, and the code that it gave.
+pub(super) fn in_browser(
+    entra: &SignIn,
+    wish: &Wish,
+    prepare: impl FnOnce(Browser) -> Browser,
+) -> Result<(Browser, Secret), String> {
+    let (listener, port) = listen().map_err(|why| why.to_string())?;
+    let secrets = random::<RANDOM_BYTES>().ok_or_else(no_random)?;
+    let browser = prepare(entra.browser(wish, port, &secrets));
+    open_browser(browser.url());
+    let redirect = wait_for_browser(&listener).ok_or("the browser brought no answer; begin again")?;
+    let code = code_in(&browser, &redirect)?;
+    Ok((browser, code))
+}
+
+/// The code in what the browser brought.
+pub(super) fn code_in(browser: &Browser, redirect: &str) -> Result<Secret, String> {
     let redirect = Redirect::read(redirect).map_err(|why| why.to_string())?;
     if !browser.is_answered_by(redirect.state.expose()) {
         return Err("the browser's answer belongs to another sign-in; begin again".into());
     }
-    let code = match redirect.outcome {
-        Outcome::Code(code) => code,
+    match redirect.outcome {
+        Outcome::Code(code) => Ok(code),
         Outcome::Refused { error, description } => {
-            return Err(format!("Entra refused the sign-in: {description} ({error})"));
+            Err(format!("Entra refused the sign-in: {description} ({error})"))
         }
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| why.to_string())?;
-    runtime.block_on(entra.redeem_id_token(browser, &code, now)).map_err(|why| why.sentence)
+    }
 }

@@ -1,41 +1,53 @@
 //! What a sign-in for a certificate asks for, which certificate is used again, and what is never written.
 
+use std::path::Path;
+
 use clap::Parser;
 use nightlatch_jwt::ClientHeader;
+use nightlatch_model::{Secret, Timestamp};
 
+use super::asked::Asked;
+use super::files::BROWSER;
 use super::key::Key;
 use super::sign_in::{wish, write};
 use super::*;
+use crate::entra::clouds::Cloud;
 use crate::entra::sign_in::{Identified, PersonId};
 
-const NOW: Timestamp = Timestamp(1_795_300_000);
-const TENANT: &str = "11111111-2222-3333-4444-555555555555";
-const CLIENT: &str = "0a990000-0000-4000-8000-000000000001";
+pub(super) const NOW: Timestamp = Timestamp(1_795_300_000);
+pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+pub(super) const CLIENT: &str = "0a990000-0000-4000-8000-000000000001";
 const OID: &str = "a11ce000-0000-4000-8000-000000000001";
-const NAME: &str = "alice@contoso.com";
+pub(super) const NAME: &str = "alice@contoso.com";
 
 #[derive(Parser)]
-enum Line {
+pub(super) enum Line {
     Cert(CertArguments),
     SshConfig(ConfigArguments),
 }
 
-fn line(words: &str) -> Result<Line, clap::Error> {
+pub(super) fn line(words: &str) -> Result<Line, clap::Error> {
     let fixed = ["--tenant", TENANT, "--client-id", CLIENT, "--folder", "/home/alice/nl"];
     Line::try_parse_from(["nightlatch"].into_iter().chain(words.split(' ')).chain(fixed))
 }
 
-/// A sign-in into this folder.
-fn asking(folder: &Path, context: Option<&str>, fresh: bool) -> Asked {
+/// A certificate into this folder.
+pub(super) fn asking(folder: &Path, how: How) -> Asked {
     Asked {
         tenant: TENANT.parse().unwrap(),
         client: CLIENT.parse().unwrap(),
-        login: "https://login.example".into(),
+        cloud: Cloud::Public,
         folder: folder.to_owned(),
-        token_file: None,
-        context: context.map(|context| context.parse().unwrap()),
-        fresh,
+        how,
+        context: None,
+        fresh: false,
     }
+}
+
+/// A sign-in into this folder.
+fn signing_in(folder: &Path, context: Option<&str>, fresh: bool) -> Asked {
+    let context = context.map(|context| context.parse().unwrap());
+    Asked { context, fresh, ..asking(folder, How::OpenPubkey) }
 }
 
 /// Writes what this sign-in gave.
@@ -73,9 +85,9 @@ fn the_flags_fit_the_browser_and_nothing_else() {
 #[test]
 fn a_sign_in_asks_for_the_context_and_for_credentials() {
     let folder = Path::new("/nowhere");
-    let plain = wish(&asking(folder, None, false), Some(NAME.into())).unwrap();
+    let plain = wish(&signing_in(folder, None, false), Some(NAME.into())).unwrap();
     assert_eq!((plain.claims, plain.login_hint.as_deref(), plain.fresh), (None, Some(NAME), false));
-    let both = wish(&asking(folder, Some("c1"), true), None).unwrap();
+    let both = wish(&signing_in(folder, Some("c1"), true), None).unwrap();
     let claims = both.claims.as_ref().map(|claims| claims.as_str());
     assert_eq!(claims, Some(r#"{"id_token":{"acrs":{"essential":true,"value":"c1"}}}"#));
     assert!(both.fresh);
@@ -96,8 +108,8 @@ fn a_kept_certificate_is_used_again_only_for_what_its_sign_in_shows() {
         (&["c1"], Some("c1"), true, false),
         (&["c1"], None, true, false),
     ] {
-        written(&asking(folder.path(), None, false), shown).unwrap();
-        let note = kept(&asking(folder.path(), asked_for, fresh), NOW);
+        written(&signing_in(folder.path(), None, false), shown).unwrap();
+        let note = kept(&signing_in(folder.path(), asked_for, fresh), NOW);
         assert_eq!(note.is_some(), used, "{shown:?} for {asked_for:?}, fresh {fresh}");
     }
 }
@@ -105,14 +117,14 @@ fn a_kept_certificate_is_used_again_only_for_what_its_sign_in_shows() {
 #[test]
 fn a_note_from_before_contexts_is_read_and_shows_none() {
     let folder = tempfile::tempdir().unwrap();
-    let plain = asking(folder.path(), None, false);
+    let plain = signing_in(folder.path(), None, false);
     written(&plain, &["c1"]).unwrap();
     let old = json!({"tenant": TENANT, "client": CLIENT, "name": NAME, "signed_in": NOW.0});
     let put = |note: &serde_json::Value| std::fs::write(folder.path().join(BROWSER.note), note.to_string());
     put(&old).unwrap();
     let note = kept(&plain, NOW).unwrap();
     assert_eq!((note.name.as_str(), note.acrs.len()), (NAME, 0));
-    assert_eq!(kept(&asking(folder.path(), Some("c1"), false), NOW), None);
+    assert_eq!(kept(&signing_in(folder.path(), Some("c1"), false), NOW), None);
     let mut odd = old;
     odd["acr"] = json!("c1");
     put(&odd).unwrap();
@@ -123,7 +135,7 @@ fn a_note_from_before_contexts_is_read_and_shows_none() {
 fn nothing_is_written_for_a_sign_in_without_the_context() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("nl");
-    let asked = asking(&inner, Some("c1"), false);
+    let asked = signing_in(&inner, Some("c1"), false);
     for contexts in [&[][..], &["c2"], &["c11"]] {
         let why = written(&asked, contexts).unwrap_err();
         assert!(why.contains("does not carry the authentication context `c1`"), "{why}");
@@ -136,7 +148,7 @@ fn nothing_is_written_for_a_sign_in_without_the_context() {
     let (first, note) = (files(), kept(&asked, NOW).unwrap());
     assert_eq!((note.name.as_str(), note.acrs), (NAME, vec!["c2".to_owned(), "c1".to_owned()]));
     // The certificate of before stays as it was.
-    assert!(written(&asking(&inner, Some("c3"), true), &["c1"]).is_err());
+    assert!(written(&signing_in(&inner, Some("c3"), true), &["c1"]).is_err());
     assert!(files() == first);
 }
 
@@ -161,4 +173,74 @@ fn the_block_for_ssh_asks_for_the_context_and_never_for_a_browser_each_time() {
     let why = said("--acrs c7 --fresh").unwrap_err();
     assert!(why.contains("`--fresh`") && why.contains("browser"), "{why}");
     assert!(said("--host a;b").is_err());
+}
+
+#[test]
+fn who_signs_is_asked_for_and_what_does_not_fit_is_refused_in_words() {
+    let asked_by = |words: &str| match line(words) {
+        Ok(Line::Cert(arguments)) => asked(&arguments),
+        _ => panic!("{words}"),
+    };
+    for (words, how, note) in [
+        ("cert", How::OpenPubkey, "sign-in.json"),
+        ("cert --kind openpubkey", How::OpenPubkey, "sign-in.json"),
+        ("cert --kind entra --fresh --login-hint a@b", How::Browser, "entra.json"),
+        ("cert --kind entra --device-code", How::Device, "entra.json"),
+        ("cert --federated-token-file /F", How::Pipeline("/F".into()), "pipeline.json"),
+        ("cert --kind entra --federated-token-file /F", How::Pipeline("/F".into()), "pipeline.json"),
+    ] {
+        let asked = asked_by(words).unwrap();
+        assert_eq!((&asked.how, asked.way().note), (&how, note), "{words}");
+    }
+    for (words, word) in [
+        ("cert --device-code", "nonce"),
+        ("cert --kind openpubkey --device-code", "--kind entra"),
+        ("cert --kind openpubkey --federated-token-file /F", "leave `--kind openpubkey` out"),
+        ("cert --kind entra --acrs c1", "leave `--acrs` out"),
+        ("cert --kind entra --cloud Azure", "AzureUSGovernment"),
+    ] {
+        let why = asked_by(words).err().unwrap();
+        assert!(why.contains(word), "{words}: {why}");
+    }
+    for words in [
+        "cert --kind az",
+        "cert --kind entra --device-code --login-hint a@b",
+        "cert --kind entra --device-code --fresh",
+        "cert --device-code --federated-token-file /F",
+    ] {
+        assert!(line(words).is_err(), "{words}");
+    }
+}
+
+#[test]
+fn a_persons_certificate_of_entras_is_asked_for_through_the_client_of_azure_cli() {
+    let client = |words: &[&str]| {
+        let fixed = ["nightlatch", "cert", "--tenant", TENANT, "--folder", "/home/alice/nl"];
+        match Line::try_parse_from(fixed.iter().chain(words)) {
+            Ok(Line::Cert(arguments)) => asked(&arguments).unwrap().client.to_string(),
+            _ => panic!("{words:?}"),
+        }
+    };
+    assert_eq!(client(&["--kind", "entra"]), nightlatch_emulator::world::AZURE_CLI);
+    assert_eq!(client(&["--kind", "entra", "--device-code"]), nightlatch_emulator::world::AZURE_CLI);
+    assert_eq!(client(&["--kind", "entra", "--client-id", CLIENT]), CLIENT);
+}
+
+#[test]
+fn the_block_for_ssh_passes_the_kind_on_and_takes_no_device_code() {
+    let said = |words: &str| match line(&format!("ssh-config --host node-* {words}")) {
+        Ok(Line::SshConfig(arguments)) => {
+            block(&arguments, &asked(&arguments.cert).unwrap(), "/usr/bin/nightlatch")
+        }
+        _ => panic!("{words}"),
+    };
+    let block = said("--kind entra").unwrap();
+    assert!(block.contains("--folder /home/alice/nl --kind entra >/dev/null\""), "{block}");
+    assert!(block.contains("IdentityFile /home/alice/nl/id_rsa\n"), "{block}");
+    assert!(block.contains("CertificateFile /home/alice/nl/id_rsa-cert.pub\n"), "{block}");
+    let why = said("--kind entra --device-code").unwrap_err();
+    assert!(
+        why.contains("no terminal") && why.contains("`nightlatch cert --kind entra --device-code`"),
+        "{why}"
+    );
 }

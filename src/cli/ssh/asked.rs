@@ -1,0 +1,109 @@
+//! What a command line asks for: in which way, to what to sign in, and where the files are. Nobody is asked anything here.
+
+use std::path::{Path, PathBuf};
+
+use nightlatch_model::{Guid, TenantId};
+
+use super::files::{BROWSER, ENTRA, Files, PIPELINE, Way};
+use super::{CertArguments, Kind};
+use crate::config;
+use crate::entra::clouds::Cloud;
+use crate::entra::sign_in::AuthContext;
+
+/// The public client of Azure CLI, to which every tenant's people may sign in for such certificates, as `az ssh` has them do.
+const AZURE_CLI: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
+/// Names the organisation's application for OpenPubkey certificates and for pipelines. A person's certificate of Entra's is
+/// not asked for through that one.
+const CLIENT_ID: &str = "NIGHTLATCH_CLIENT_ID";
+
+/// Who signs, and how it is known whom the certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    /// The key itself, with a sign-in in a browser.
+    OpenPubkey,
+    /// Entra, after a sign-in in a browser.
+    Browser,
+    /// Entra, after a sign-in on another device.
+    Device,
+    /// Entra, for an application with the federated token in this file.
+    Pipeline(PathBuf),
+}
+
+/// What a certificate is made from.
+pub(super) struct Asked {
+    pub(super) tenant: TenantId,
+    pub(super) client: Guid,
+    pub(super) cloud: Cloud,
+    pub(super) folder: PathBuf,
+    pub(super) how: How,
+    pub(super) context: Option<AuthContext>,
+    pub(super) fresh: bool,
+}
+
+impl Asked {
+    pub(super) const fn way(&self) -> &'static Way {
+        match self.how {
+            How::OpenPubkey => &BROWSER,
+            How::Browser | How::Device => &ENTRA,
+            How::Pipeline(_) => &PIPELINE,
+        }
+    }
+
+    pub(super) fn files(&self, name: String) -> Files {
+        let file = |file: &str| self.folder.join(file);
+        Files { key: file(self.way().key), certificate: file(self.way().certificate), name }
+    }
+}
+
+/// Reads the command line, with the environment and this machine's configuration for what it leaves out.
+pub(super) fn asked(arguments: &CertArguments) -> Result<Asked, String> {
+    let how = how(arguments)?;
+    let here = config::load_installed().ok().map(|loaded| loaded.config);
+    let tenant = arguments.tenant.or_else(|| here.as_ref()?.tenant);
+    let tenant = tenant.ok_or("which tenant? give --tenant, or set AZURE_TENANT_ID")?;
+    let client = match (arguments.client_id, &how) {
+        (Some(client), _) => Some(client),
+        (None, How::Browser | How::Device) => AZURE_CLI.parse().ok(),
+        (None, How::OpenPubkey | How::Pipeline(_)) => client_of_environment()?
+            .or_else(|| here.as_ref()?.openpubkey.client_ids.as_ref()?.first()?.parse().ok()),
+    };
+    let client = client.ok_or_else(|| format!("which application? give --client-id, or set {CLIENT_ID}"))?;
+    let cloud = arguments.cloud.parse::<Cloud>().map_err(|why| why.to_string())?;
+    let folder = match &arguments.folder {
+        Some(folder) => folder.clone(),
+        None => std::env::home_dir().ok_or("no home folder: give --folder")?.join(".ssh/nightlatch"),
+    };
+    let folder = whole(&folder)?;
+    Ok(Asked { tenant, client, cloud, folder, how, context: arguments.acrs, fresh: arguments.fresh })
+}
+
+fn how(arguments: &CertArguments) -> Result<How, String> {
+    let why = match (&arguments.federated_token_file, arguments.kind) {
+        (Some(_), Some(Kind::Openpubkey)) => {
+            "a federated token is no sign-in of a person's, which an OpenPubkey certificate needs: leave `--kind openpubkey` out"
+        }
+        (Some(file), _) => return whole(file).map(How::Pipeline),
+        (None, Some(Kind::Entra)) if arguments.acrs.is_some() => {
+            "a certificate of Entra's does not say which authentication contexts its sign-in satisfied: leave `--acrs` out"
+        }
+        (None, Some(Kind::Entra)) => {
+            return Ok(if arguments.device_code { How::Device } else { How::Browser });
+        }
+        (None, _) if arguments.device_code => {
+            "a device code cannot carry the nonce that binds an OpenPubkey certificate to its key: give `--kind entra` as \
+             well, or use the browser"
+        }
+        (None, _) => return Ok(How::OpenPubkey),
+    };
+    Err(why.to_owned())
+}
+
+fn client_of_environment() -> Result<Option<Guid>, String> {
+    let text = std::env::var(CLIENT_ID).ok().filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(|why| format!("{CLIENT_ID}: {why}"))).transpose()
+}
+
+/// ssh and the block of its configuration are run from other folders.
+fn whole(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|why| format!("{}: {why}", path.display()))
+}

@@ -1,0 +1,139 @@
+//! A certificate of Entra's own SSH authority for a person, as `az ssh cert` gets it, without `az`: a sign-in in a browser or
+//! on another device, and once more where Entra wants more of it.
+//!
+//! No refresh token is asked for, so none can be kept: nothing on a person's machine can be counted on to seal one, and
+//! whoever copied it would make certificates for months. The browser stays signed in, and makes the next sign-in a click.
+
+use std::time::Duration;
+
+use nightlatch_model::Secret;
+
+use super::asked::{Asked, How};
+use super::rsa::RsaKey;
+use super::sign_in::in_browser;
+use crate::cli::output::complain;
+use crate::cli::sign_in::{INTERRUPTED, code_line, interrupted};
+use crate::clock::Clock;
+use crate::entra::http::{Http, ProxyRule};
+use crate::entra::oauth::CertificateAsk;
+use crate::entra::sign_in::{Browser, NoCertificate, Polled, SignIn, Wish};
+
+/// Signs the person in, and writes the files. The name to log in with.
+pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, clock: &Clock) -> Result<String, String> {
+    let key = RsaKey::generate(asked.cloud.ssh_scope())?;
+    let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
+    let entra = SignIn::new(http, &asked.cloud.endpoints().login, asked.tenant, asked.client);
+    let wish = wish(asked, key.ask(), login_hint);
+    let person = Person { entra: &entra, wish: &wish, ask: key.ask(), clock };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| why.to_string())?;
+    let text = if asked.how == How::Device {
+        runtime.block_on(async {
+            tokio::select! {
+                text = person.on_device(complain, tokio::time::sleep) => text,
+                () = interrupted() => Err(INTERRUPTED.to_owned()),
+            }
+        })
+    } else {
+        // Until the browser comes back Ctrl-C ends the program as it always did.
+        runtime.block_on(person.in_browser(|entra, wish| in_browser(entra, wish, |browser| browser)))
+    };
+    // A look-up of a name that is under way is not waited for.
+    runtime.shutdown_background();
+    key.keep(asked, &text?, clock.now())
+}
+
+/// What the sign-in is to ask for.
+pub(super) fn wish(asked: &Asked, ask: &CertificateAsk, login_hint: Option<String>) -> Wish {
+    let scopes = vec![ask.scope().to_owned()];
+    Wish { scopes, login_hint, fresh: asked.fresh, once: true, ..Wish::default() }
+}
+
+/// A person's sign-in for a certificate.
+pub(super) struct Person<'a> {
+    pub(super) entra: &'a SignIn,
+    pub(super) wish: &'a Wish,
+    pub(super) ask: &'a CertificateAsk,
+    pub(super) clock: &'a Clock,
+}
+
+impl Person<'_> {
+    /// In a browser; `page` opens it and brings the code back.
+    pub(super) async fn in_browser(
+        &self,
+        mut page: impl FnMut(&SignIn, &Wish) -> Result<(Browser, Secret), String>,
+    ) -> Result<String, String> {
+        let attempt = async |wish: &Wish| {
+            let (browser, code) = page(self.entra, wish).map_err(NoCertificate::Refused)?;
+            self.entra.redeem_certificate(&browser, &code, self.ask, self.clock.now()).await
+        };
+        satisfied(self.wish, attempt).await
+    }
+
+    /// On another device; `show` shows the person where to type which code, `sleep` waits between two questions.
+    pub(super) async fn on_device(
+        &self,
+        show: impl Fn(&str),
+        sleep: impl AsyncFn(Duration),
+    ) -> Result<String, String> {
+        let attempt = async |wish: &Wish| {
+            self.once_on_device(wish, &show, &sleep).await.map_err(|why| match why {
+                NoCertificate::Policy(why) => NoCertificate::Refused(format!(
+                    "signing in by device code is blocked here: use the browser, without `--device-code`. {why}"
+                )),
+                other => other,
+            })
+        };
+        satisfied(self.wish, attempt).await
+    }
+
+    async fn once_on_device(
+        &self,
+        wish: &Wish,
+        show: &impl Fn(&str),
+        sleep: &impl AsyncFn(Duration),
+    ) -> Result<String, NoCertificate> {
+        let begun = self.clock.boot();
+        let device = self.entra.device(wish, self.clock.now()).await?;
+        show(&code_line(&device.verification_uri, &device.user_code, device.expires_in.as_secs()));
+        let mut pace = device.pace();
+        while let Some(wait) = pace.wait() {
+            sleep(wait).await;
+            // The answers take their time as well.
+            if self.clock.boot().saturating_sub(begun) >= device.expires_in {
+                break;
+            }
+            match self.entra.poll_certificate(&device, self.ask, self.clock.now()).await {
+                Ok(Polled::Signed(text)) => return Ok(text),
+                Ok(Polled::Pending) => {}
+                // Unreachable for a moment: RFC 8628 section 3.5 wants us to ask more slowly.
+                Ok(Polled::SlowDown) | Err(NoCertificate::Transient(_)) => pace.slow_down(),
+                Err(why) => return Err(why),
+            }
+        }
+        let late = "nobody signed in with the code before it ended: begin again; where the page said that it is blocked, use \
+                    the browser, without `--device-code`";
+        Err(NoCertificate::Refused(late.to_owned()))
+    }
+}
+
+/// Attempts the sign-in, and where Entra wants more of it once again with exactly the claims that it names.
+async fn satisfied(
+    wish: &Wish,
+    mut attempt: impl AsyncFnMut(&Wish) -> Result<String, NoCertificate>,
+) -> Result<String, String> {
+    let claims = match attempt(wish).await {
+        Err(NoCertificate::More(claims, why)) => {
+            complain(&format!("{why}; once more, with what Entra asks for"));
+            claims
+        }
+        other => return other.map_err(NoCertificate::sentence),
+    };
+    let again = Wish { claims: Some(claims), ..wish.clone() };
+    attempt(&again).await.map_err(|why| match why {
+        NoCertificate::More(_, why) => {
+            format!("Entra asked for more, and signing in again did not satisfy it: {why}")
+        }
+        other => other.sentence(),
+    })
+}
