@@ -5,6 +5,8 @@
 //! [`nightlatch_model::Secret::expose`].
 
 pub mod clouds;
+#[cfg(test)]
+pub(crate) mod emulated;
 pub(crate) mod flight;
 pub mod graph;
 pub mod http;

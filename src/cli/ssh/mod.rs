@@ -7,6 +7,8 @@
 
 mod asked;
 mod block;
+#[cfg(test)]
+mod emulated_tests;
 mod files;
 mod key;
 mod person;

@@ -36,7 +36,7 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, clock: &Clock) 
         })
     } else {
         // Until the browser comes back Ctrl-C ends the program as it always did.
-        runtime.block_on(person.in_browser(|entra, wish| in_browser(entra, wish, |browser| browser)))
+        runtime.block_on(person.in_browser(async |entra, wish| in_browser(entra, wish, |browser| browser)))
     };
     // A look-up of a name that is under way is not waited for.
     runtime.shutdown_background();
@@ -61,10 +61,10 @@ impl Person<'_> {
     /// In a browser; `page` opens it and brings the code back.
     pub(super) async fn in_browser(
         &self,
-        mut page: impl FnMut(&SignIn, &Wish) -> Result<(Browser, Secret), String>,
+        mut page: impl AsyncFnMut(&SignIn, &Wish) -> Result<(Browser, Secret), String>,
     ) -> Result<String, String> {
         let attempt = async |wish: &Wish| {
-            let (browser, code) = page(self.entra, wish).map_err(NoCertificate::Refused)?;
+            let (browser, code) = page(self.entra, wish).await.map_err(NoCertificate::Refused)?;
             self.entra.redeem_certificate(&browser, &code, self.ask, self.clock.now()).await
         };
         satisfied(self.wish, attempt).await

@@ -17,11 +17,11 @@ use super::tests::{CLIENT, NAME, NOW, TENANT, asking};
 use crate::clock::{Clock, ManualClock};
 use crate::entra::clouds::Cloud;
 use crate::entra::http::{Http, ProxyRule};
-use crate::entra::sign_in::{RANDOM_BYTES, SignIn};
+use crate::entra::sign_in::{RANDOM_BYTES, SignIn, Wish};
 use crate::entra::tiny_server::{Answer, Server};
 
 const SCOPE: &str = "openid profile https://pas.windows.net/CheckMyAccess/Linux/.default";
-const CHALLENGE: &str = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
+pub(super) const CHALLENGE: &str = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
 
 fn issued(key: &RsaKey) -> Answer {
     let body =
@@ -90,7 +90,7 @@ async fn story(how: How, key: &RsaKey, answers: Vec<Answer>, late: i64) -> Story
         };
         person.on_device(|text| shown.borrow_mut().push(text.to_owned()), sleep).await
     } else {
-        let page = |entra: &SignIn, wish: &_| {
+        let page = async |entra: &SignIn, wish: &Wish| {
             let browser = entra.browser(wish, 49_152, &[7; RANDOM_BYTES]);
             pages.push(pairs(browser.url().split_once('?').unwrap().1));
             Ok((browser, Secret::new("c0de".into())))
