@@ -33,6 +33,7 @@ mod matrix;
 mod node_state;
 mod observe;
 mod openpubkey;
+mod own_client;
 mod past_bugs;
 mod people;
 mod review;
