@@ -176,8 +176,12 @@ pub(crate) fn role_for_rules(service: Service, facts: &Facts, now: Timestamp) ->
         }
         RoleAnswer::NotGranted(_) => false,
     };
-    let was = facts.last.as_ref().filter(|_| unsaid && service == Service::Live).map(|last| last.role);
-    Some(if held.admin.is_ok() || was == Some(Role::Admin) { Role::Admin } else { Role::User })
+    let was_admin = facts.last.as_ref().is_some_and(|last| {
+        let theirs = Some((last.tid, last.oid)) == facts.identity;
+        theirs && last.role == Role::Admin && last.end_of(Role::Admin).is_none_or(|end| now < end)
+    });
+    let still = unsaid && service == Service::Live && was_admin;
+    Some(if held.admin.is_ok() || still { Role::Admin } else { Role::User })
 }
 
 /// What of a role answer, or of the grace in its place, still stands at `now`; answers are cached and may

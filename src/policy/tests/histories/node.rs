@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nightlatch_model::{Answer, Guid, LoginName, ObjectId, Role, TenantId, Timestamp};
 use nightlatch_policy::{
-    BootId, Effect, Evidence, Facts, FreshYes, Grace, GraceRule, Grant, LoginRequest, Moment, Refused,
-    RoleAnswer, Rules, Service, UidFact, UnknownCause, Verdict, decide,
+    AccessRules, BootId, Effect, Evidence, Facts, FreshYes, Grace, GraceRule, Grant, LoginRequest, Moment,
+    Refused, RoleAnswer, Ruled, Rules, Service, UidFact, UnknownCause, Verdict, decide,
 };
 
 use crate::model::{Node, Said};
@@ -60,6 +60,11 @@ impl Real {
                 grace: Grace::default(),
                 last: None,
                 scope: None,
+                sign_in: None,
+                from: None,
+                began: None,
+                told: None,
+                access: Ruled::NoPolicy,
             },
             rules: Rules { tenant: tenant(1), domains: Vec::new(), guests: false, max_session: None },
             grace: GraceRule::default(),
@@ -150,7 +155,8 @@ impl Real {
     pub(crate) fn decide(&mut self, ask: &Ask) -> (Said, Effect) {
         self.gather(ask);
         let last = self.kept[ask.handed].as_ref();
-        let ruling = decide(last, &self.request, &self.facts, &self.rules, self.grace, self.now());
+        let rules = AccessRules::none();
+        let ruling = decide(last, &self.request, &self.facts, &self.rules, self.grace, rules, self.now());
         match &ruling.effect {
             Effect::Nothing => {}
             Effect::Remember(yes) => self.kept[ask.person] = Some(yes.clone()),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nightlatch_model::{Answer, LoginName, Reason, Role};
 use nightlatch_policy::{
-    BootId, Denial, Effect, Facts, FreshYes, Grace, GraceRule, Grant, LoginRequest, Moment, Outcome, Permit,
-    Refused, RoleAnswer, Ruling, Service, Step, UnknownCause, Verdict, decide, judge,
+    AccessRules, BootId, Denial, Effect, Facts, FreshYes, Grace, GraceRule, Grant, LoginRequest, Moment,
+    Outcome, Permit, Refused, RoleAnswer, Ruling, Service, Step, UnknownCause, Verdict, decide, judge,
 };
 
 use crate::given::*;
@@ -32,7 +32,7 @@ fn mute(service: Service, was: Role) -> World {
 impl World {
     fn ask(&self) -> Ruling {
         let (request, facts, rules) = &self.case;
-        decide(self.last.as_ref(), request, facts, rules, self.rule, self.now)
+        decide(self.last.as_ref(), request, facts, rules, self.rule, AccessRules::none(), self.now)
     }
 
     fn permit(&self) -> Permit {
@@ -273,7 +273,7 @@ fn a_grace_that_ran_out_is_none() {
     let nobody = Facts { identity: None, roles: RoleAnswer::Unknown(upstream()), ..facts.clone() };
     assert!(skipped(&judge(&sudo, &nobody, &rules, NOW).steps));
     // And decide asks nobody but the kept yes.
-    let asked = decide(None, &sudo, &facts, &rules, GraceRule::default(), now());
+    let asked = decide(None, &sudo, &facts, &rules, GraceRule::default(), AccessRules::none(), now());
     assert!(matches!(asked.judgement.verdict, Verdict::Denial(_)));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nightlatch_model::{Guid, LoginName, ObjectId, Role, TenantId, Timestamp};
 use nightlatch_policy::{
     ActionSet, BootId, DenyAssignment, DenyPrincipals, Evidence, Facts, FreshYes, Grace, Grant, LoginRequest,
-    Moment, Permissions, RbacFacts, Refused, RoleAnswer, RoleAssignment, RoleDefinition, Rules, Scope,
+    Moment, Permissions, RbacFacts, Refused, RoleAnswer, RoleAssignment, RoleDefinition, Ruled, Rules, Scope,
     Service, UidFact, UnknownCause, builtin_definitions, evaluate,
 };
 
@@ -158,6 +158,11 @@ pub(crate) fn good() -> (LoginRequest, Facts, Rules) {
         grace: Grace::default(),
         last: None,
         scope: Some(scope("/subscriptions/S1/resourceGroups/rg")),
+        sign_in: None,
+        from: None,
+        began: None,
+        told: None,
+        access: Ruled::NoPolicy,
     };
     let rules = Rules {
         tenant: tenant(1),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nightlatch_model::{Answer, LoginName, Role, Timestamp};
 use nightlatch_policy::{
-    BootId, Effect, FreshYes, GraceRule, Grant, MAX_GRACE, Moment, Refused, RoleAnswer, Service, Verdict,
-    decide, judge,
+    AccessRules, BootId, Effect, FreshYes, GraceRule, Grant, MAX_GRACE, Moment, Refused, RoleAnswer, Service,
+    Verdict, decide, judge,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -99,7 +99,7 @@ fn a_degraded_permit_is_exactly_what_the_rule_gives() {
             facts.roles = roles.clone();
             rules.max_session = session.and_then(NonZeroU32::new);
             let now = Moment { since_boot, suspect, ..now() };
-            let ruling = decide(last.as_ref(), &request, &facts, &rules, rule, now);
+            let ruling = decide(last.as_ref(), &request, &facts, &rules, rule, AccessRules::none(), now);
             let left = last.as_ref().and_then(|last| seconds_left(last, service, rule, now));
             let unknown = matches!(roles, RoleAnswer::Unknown(_));
             let Verdict::Permit(permit) = ruling.judgement.verdict else {
@@ -149,7 +149,8 @@ proptest! {
         let (mut request, mut facts, rules) = good();
         request.service = service;
         facts.roles = roles;
-        let ruling = decide(None, &request, &facts, &rules, rule, Moment { suspect, ..now() });
+        let moment = Moment { suspect, ..now() };
+        let ruling = decide(None, &request, &facts, &rules, rule, AccessRules::none(), moment);
         prop_assert_eq!(&ruling.judgement, &judge(&request, &facts, &rules, NOW));
         prop_assert_ne!(&ruling.effect, &Effect::Erase);
         if let Verdict::Permit(permit) = ruling.judgement.verdict {
@@ -172,8 +173,8 @@ proptest! {
         let (mut request, mut facts, rules) = good();
         request.service = service;
         facts.roles = roles;
-        let with = decide(Some(&last), &request, &facts, &rules, rule, now());
-        let without = decide(None, &request, &facts, &rules, rule, now());
+        let with = decide(Some(&last), &request, &facts, &rules, rule, AccessRules::none(), now());
+        let without = decide(None, &request, &facts, &rules, rule, AccessRules::none(), now());
         prop_assert_eq!(&with.judgement, &without.judgement);
         match with.judgement.verdict {
             Verdict::Permit(_) => prop_assert_eq!(with.effect, without.effect),
@@ -232,7 +233,7 @@ fn no_degraded_permit_after_a_no_or_past_the_window_in_any_order_of_things() {
                 RoleAnswer::Unknown(upstream()),
                 RoleAnswer::Unknown(upstream()),
             ]);
-            let ruling = decide(kept.as_ref(), &request, &facts, &rules, rule, now);
+            let ruling = decide(kept.as_ref(), &request, &facts, &rules, rule, AccessRules::none(), now);
             match ruling.judgement.verdict {
                 Verdict::Permit(permit) if permit.degraded() => {
                     degraded += 1;

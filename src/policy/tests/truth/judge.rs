@@ -42,6 +42,7 @@ fn all_in_order_is_a_permit() {
         "admit",
         "tenant",
         "domain",
+        "session",
         "credential",
         "identity",
         "name_owner",
@@ -51,6 +52,7 @@ fn all_in_order_is_a_permit() {
         "role",
         "grace",
         "admin",
+        "access rules",
     ];
     assert_eq!(names, order);
 }
