@@ -38,6 +38,8 @@ pub(super) struct Asked {
     pub(super) how: How,
     pub(super) context: Option<AuthContext>,
     pub(super) fresh: bool,
+    /// Who signed in the last time does so again.
+    pub(super) again: bool,
 }
 
 impl Asked {
@@ -74,7 +76,16 @@ pub(super) fn asked(arguments: &CertArguments) -> Result<Asked, String> {
         None => std::env::home_dir().ok_or("no home folder: give --folder")?.join(".ssh/nightlatch"),
     };
     let folder = whole(&folder)?;
-    Ok(Asked { tenant, client, cloud, folder, how, context: arguments.acrs, fresh: arguments.fresh })
+    Ok(Asked {
+        tenant,
+        client,
+        cloud,
+        folder,
+        how,
+        context: arguments.acrs,
+        fresh: arguments.fresh,
+        again: false,
+    })
 }
 
 fn how(arguments: &CertArguments) -> Result<How, String> {

@@ -61,15 +61,27 @@ pub(super) struct Note {
     pub(super) acrs: Vec<String>,
 }
 
+/// The name that signed in to the same the last time, however long ago.
+pub(super) fn last_name(asked: &Asked) -> Option<String> {
+    let name = note(asked)?.name;
+    name.contains('@').then_some(name)
+}
+
+/// The note about the last sign-in, if it was to the same.
+fn note(asked: &Asked) -> Option<Note> {
+    let bytes = read_capped(&asked.folder.join(asked.way().note), MAX_NOTE_BYTES).ok()??;
+    let note: Note = serde_json::from_slice(&bytes).ok()?;
+    let same = note.tenant == asked.tenant.to_string() && note.client == asked.client.to_string();
+    same.then_some(note)
+}
+
 /// The last sign-in, if it was to the same, is not too long ago and shows what is asked for.
 pub(super) fn kept(asked: &Asked, now: Timestamp) -> Option<Note> {
     if asked.fresh {
         return None;
     }
     let way = asked.way();
-    let bytes = read_capped(&asked.folder.join(way.note), MAX_NOTE_BYTES).ok()??;
-    let note: Note = serde_json::from_slice(&bytes).ok()?;
-    let same = note.tenant == asked.tenant.to_string() && note.client == asked.client.to_string();
+    let note = note(asked)?;
     let age = now.0.saturating_sub(note.signed_in);
     let whole = [way.key, way.certificate].iter().all(|name| asked.folder.join(name).is_file());
     let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
@@ -77,7 +89,7 @@ pub(super) fn kept(asked: &Asked, now: Timestamp) -> Option<Note> {
         Some(seconds) => (0..seconds).contains(&age),
         None => age >= 0 && outlasts(&asked.folder.join(way.certificate), &note.name, now.plus(SPARE_S)),
     };
-    (same && whole && shows && lasts).then_some(note)
+    (whole && shows && lasts).then_some(note)
 }
 
 /// Whether this is the certificate of `name`, and has not ended by then.

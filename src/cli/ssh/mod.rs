@@ -30,7 +30,7 @@ use serde_json::json;
 
 use self::asked::{How, asked};
 use self::block::block;
-use self::files::{Files, kept};
+use self::files::{Files, kept, last_name};
 use super::output::{Format, NO, USAGE, YES, complain, say};
 use crate::clock::Clock;
 use crate::entra::sign_in::AuthContext;
@@ -183,12 +183,15 @@ fn ready(arguments: &CertArguments) -> Result<Files, u8> {
             status
         }
     };
-    let asked = asked(arguments).map_err(said(USAGE))?;
+    let mut asked = asked(arguments).map_err(said(USAGE))?;
     let now = Clock::System.now();
     if let Some(note) = kept(&asked, now).filter(|_| !arguments.renew) {
         return Ok(asked.files(note.name));
     }
-    let hint = arguments.login_hint.clone();
+    // Who is still signed in in the browser is not asked anything: its page opens and closes.
+    let last = last_name(&asked).filter(|_| arguments.login_hint.is_none());
+    asked.again = last.is_some();
+    let hint = arguments.login_hint.clone().or(last);
     let name = match &asked.how {
         How::OpenPubkey => sign_in::sign_in(&asked, hint, now),
         How::Browser | How::Device => person::sign_in(&asked, hint, &Clock::System),

@@ -46,7 +46,7 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, clock: &Clock) 
 /// What the sign-in is to ask for.
 pub(super) fn wish(asked: &Asked, ask: &CertificateAsk, login_hint: Option<String>) -> Wish {
     let scopes = vec![ask.scope().to_owned()];
-    Wish { scopes, login_hint, fresh: asked.fresh, once: true, ..Wish::default() }
+    Wish { scopes, login_hint, fresh: asked.fresh, again: asked.again, once: true, ..Wish::default() }
 }
 
 /// A person's sign-in for a certificate.

@@ -31,7 +31,7 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp)
 /// What the sign-in is to ask for.
 pub(super) fn wish(asked: &Asked, login_hint: Option<String>) -> Result<Wish, String> {
     let claims = asked.context.map(AuthContext::claims).transpose().map_err(|why| why.to_string())?;
-    Ok(Wish { claims, login_hint, fresh: asked.fresh, ..Wish::default() })
+    Ok(Wish { claims, login_hint, fresh: asked.fresh, again: asked.again, ..Wish::default() })
 }
 
 /// Writes the files for whoever signed in; none when the sign-in lacks the context that was asked for.

@@ -7,7 +7,7 @@ use nightlatch_jwt::ClientHeader;
 use nightlatch_model::{Secret, Timestamp};
 
 use super::asked::Asked;
-use super::files::BROWSER;
+use super::files::{BROWSER, last_name};
 use super::key::Key;
 use super::sign_in::{wish, write};
 use super::*;
@@ -41,6 +41,7 @@ pub(super) fn asking(folder: &Path, how: How) -> Asked {
         how,
         context: None,
         fresh: false,
+        again: false,
     }
 }
 
@@ -91,6 +92,20 @@ fn a_sign_in_asks_for_the_context_and_for_credentials() {
     let claims = both.claims.as_ref().map(|claims| claims.as_str());
     assert_eq!(claims, Some(r#"{"id_token":{"acrs":{"essential":true,"value":"c1"}}}"#));
     assert!(both.fresh);
+}
+
+/// A certificate that is too old is renewed in the name of who made it, and the page need not ask.
+#[test]
+fn who_signed_in_the_last_time_is_known_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = signing_in(folder.path(), None, false);
+    assert_eq!(last_name(&asked), None);
+    written(&asked, &[]).unwrap();
+    assert_eq!(last_name(&asked).as_deref(), Some(NAME));
+    assert!(kept(&asked, NOW.plus(30 * 86_400)).is_none());
+    let other = Asked { client: OID.parse().unwrap(), ..signing_in(folder.path(), None, false) };
+    assert_eq!(last_name(&other), None, "of another application nothing is known");
+    assert!(wish(&Asked { again: true, ..asked }, Some(NAME.into())).unwrap().again);
 }
 
 #[test]

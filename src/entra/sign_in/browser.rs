@@ -51,9 +51,13 @@ impl Browser {
             ("nonce", nonce.as_str()),
             ("code_challenge", challenge.as_str()),
             ("code_challenge_method", "S256"),
-            // The person sees which account it is, also when only one is signed in.
-            ("prompt", if wish.fresh { "login" } else { "select_account" }),
         ];
+        match (wish.fresh, wish.again && wish.login_hint.is_some()) {
+            (true, _) => fields.push(("prompt", "login")),
+            (false, true) => {}
+            // The person sees which account it is, also when only one is signed in.
+            (false, false) => fields.push(("prompt", "select_account")),
+        }
         fields.extend(wish.login_hint.as_deref().map(|hint| ("login_hint", hint)));
         fields.extend(wish.claims().map(|claims| ("claims", claims)));
         let url = with_query(authorize, &fields);

@@ -181,6 +181,10 @@ fn the_page_to_open_carries_pkce_and_nothing_secret() {
     assert_eq!(get("prompt").unwrap(), "select_account");
     let anew = sign_in.browser(&Wish { fresh: true, ..wish.clone() }, 49_152, &random);
     assert_eq!(anew.url(), browser.url().replace("prompt=select_account", "prompt=login"));
+    let again = sign_in.browser(&Wish { again: true, ..wish.clone() }, 49_152, &random);
+    assert_eq!(again.url(), browser.url().replace("&prompt=select_account", ""));
+    let nobody = Wish { again: true, login_hint: None, ..wish.clone() };
+    assert!(sign_in.browser(&nobody, 49_152, &random).url().contains("prompt=select_account"));
     let once = sign_in.browser(&Wish { once: true, ..wish }, 49_152, &random);
     assert_eq!(once.url(), browser.url().replace("%20offline_access", ""));
     assert!(browser.verifier().len() == 43 && !browser.url().contains(browser.verifier()));

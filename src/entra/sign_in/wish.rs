@@ -18,6 +18,8 @@ pub struct Wish {
     pub login_hint: Option<String>,
     /// The person must give credentials in the browser, also where it is signed in.
     pub fresh: bool,
+    /// Whom `login_hint` names is who signed in here the last time: where the browser still is, no page asks anything.
+    pub again: bool,
     /// No refresh token: nothing of the sign-in is kept.
     pub once: bool,
 }
