@@ -13,12 +13,15 @@
 mod files;
 mod node;
 mod roles;
+mod rules;
+mod rules_plain;
 mod tokens;
 mod userdb;
 
 pub use files::{identity_map, revocations};
 pub use node::{azure_json, ca_keys, imds_answers};
 pub use roles::{decisions, listing, roles_file};
+pub use rules::access_rules;
 pub use tokens::{key_set, proof, proof_holds, token};
 pub use userdb::{snapshot, userdb_request};
 

@@ -102,12 +102,7 @@ impl Page<'_> {
         }
         toml::from_str(self.text).map_err(|cause| {
             let at = cause.span().map_or(0, |span| span.start);
-            let problem = cause.message();
-            let hint = if problem.starts_with("unknown field") {
-                "a key that is not known is refused, because a misspelt limit would be no limit"
-            } else {
-                form
-            };
+            let (problem, hint) = in_plain_words(cause.message(), form);
             self.error(at, problem, hint)
         })
     }
@@ -153,7 +148,7 @@ impl Page<'_> {
         let text = word.get_ref();
         if text.is_empty() || text.len() > MAX_WORD_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
             let hint = format!("write 1 to {MAX_WORD_BYTES} printable characters without a space");
-            return Err(self.error(word.span().start, "not a plain name", hint));
+            return Err(self.error(word.span().start, "this entry of the list is not a plain name", hint));
         }
         Ok(text)
     }
@@ -174,6 +169,44 @@ impl Page<'_> {
                 .map_err(|hint| self.error(word.span().start, format!("`{text}` is not accepted here"), hint))
         };
         list.get_ref().iter().map(one).collect()
+    }
+}
+
+/// What the parser says, without the words of programmers, and what to write instead.
+fn in_plain_words<'h>(message: &str, form: &'h str) -> (String, &'h str) {
+    let starts = |word| message.starts_with(word);
+    let same = |hint| (message.to_owned(), hint);
+    if starts("unknown field") {
+        return same("a key that is not known is refused, because a misspelt limit would be no limit");
+    }
+    if starts("unknown variant") {
+        return same("write one of these words, in quotes and in small letters");
+    }
+    if starts("wanted string or table") {
+        return ("one word is expected".to_owned(), "write it in quotes and without brackets");
+    }
+    if starts("duplicate key") {
+        return same("a key can stand only once in a table");
+    }
+    let wrong = ["invalid type", "invalid length", "invalid value"].into_iter().any(starts);
+    let Some((found, wanted)) = message.split_once(", expected ").filter(|_| wrong) else {
+        let readable = wrong || starts("missing field");
+        return same(if readable {
+            form
+        } else {
+            "this is no TOML: is a quote, a bracket or a `=` missing?"
+        });
+    };
+    let plain = found.replace("sequence", "list").replace("map", "table");
+    match wanted {
+        "a string" => (format!("{plain}, expected text"), "write it in quotes"),
+        "a boolean" => (message.to_owned(), "write `true` or `false`, without quotes"),
+        "a sequence" if found.ends_with("map") => (format!("{plain}, expected a list"), form),
+        "a sequence" => (format!("{plain}, expected a list"), "write a list: `[\"...\"]`"),
+        _ if wanted == "a map" || wanted.starts_with("struct ") => {
+            (format!("{plain}, expected a table"), "write a table: `{ ... }`")
+        }
+        _ => same(form),
     }
 }
 

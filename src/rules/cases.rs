@@ -133,7 +133,9 @@ fn case(page: &Page<'_>, text: &CaseText) -> Result<Case, PolicyError> {
     };
     let oid = match &text.user {
         None => ObjectId(Guid::from_bytes(SOMEBODY)),
-        Some(user) => user.get_ref().parse().map_err(|_| parsed(user, "write an object id")(()))?,
+        Some(user) => {
+            user.get_ref().parse().map_err(|_| parsed(user, "write the object id of a person")(()))?
+        }
     };
     let from = match &text.from {
         None => None,

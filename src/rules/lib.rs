@@ -9,9 +9,19 @@ mod lint;
 mod words;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
+mod broken_cases_tests;
+#[cfg(test)]
+mod broken_tests;
+#[cfg(test)]
 mod cases_tests;
 #[cfg(test)]
 mod compile_tests;
+#[cfg(test)]
+mod guide_tests;
+#[cfg(test)]
+mod lint_tests;
 
 use nightlatch_model::Timestamp;
 use nightlatch_page::{PolicyError, Warning};

@@ -78,7 +78,13 @@ pub(super) fn when(
     let (from, to) = match (&when.from, &when.to) {
         (None, None) => (0, DAY_MIN),
         (Some(from), Some(to)) => (minute(page, from)?, minute(page, to)?),
-        _ => return Err(page.error(at, "`from` needs `to`", "write both, as `from = \"08:00\"`")),
+        _ => {
+            return Err(page.error(
+                at,
+                "`from` and `to` belong together",
+                "write both, as `from = \"08:00\", to = \"18:00\"`",
+            ));
+        }
     };
     if from == to || from >= DAY_MIN {
         let hint = "leave both out for the whole day; `to` may lie on the next day";

@@ -70,6 +70,15 @@ fn roles_file() {
 }
 
 #[test]
+fn access_rules() {
+    let valid = |data: &[u8]| {
+        let holds = |part: &str| part.parse::<toml::Table>().is_ok_and(|table| !table.is_empty());
+        str::from_utf8(data).is_ok_and(|text| text.split('\x01').any(holds))
+    };
+    assert!(run(&seeds("access_rules"), 5_000, fuzz::access_rules, valid) > 300);
+}
+
+#[test]
 fn identity_map() {
     let valid = |data: &[u8]| str::from_utf8(data).is_ok_and(|text| IdentityMap::parse(text).is_ok());
     assert!(run(&seeds("identity_map"), 10_000, fuzz::identity_map, valid) > 300);

@@ -96,6 +96,7 @@ impl AccessRules<'_> {
             Some((rule, missing)) => (Some(rule), Reason::EvidenceMissing, missing),
             None => (None, Reason::PolicyNoRule, Vec::new()),
         };
+        trace.ended();
         Ruled::Refuses { rule, reason, missing, trace: trace.text }
     }
 
@@ -262,9 +263,18 @@ impl Trace {
     }
 
     fn decided(&mut self, rule: &AccessRule, what: &str) {
+        self.count_the_rest();
+        let _ = write!(self.text, "{} {what}", rule.name);
+    }
+
+    fn ended(&mut self) {
+        self.count_the_rest();
+        self.text.push_str("no rule decides");
+    }
+
+    fn count_the_rest(&mut self) {
         if self.told > MAX_TOLD {
             let _ = write!(self.text, "{} more do not match, ", self.told - MAX_TOLD);
         }
-        let _ = write!(self.text, "{} {what}", rule.name);
     }
 }
