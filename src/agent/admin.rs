@@ -226,7 +226,7 @@ impl Admin for AdminService {
                     [_] => return Err(Status::invalid_argument("the certificate is not one OpenSSH line")),
                 };
                 let service = if dry_run.service.is_empty() { "sshd" } else { &dry_run.service };
-                self.gate.explain(&dry_run.user, certificate, service).await
+                self.gate.explain(&dry_run.user, certificate, service, &dry_run.from).await
             }
         };
         Ok(Response::new(reply(record)))

@@ -7,19 +7,25 @@ use nightlatch_policy::{Service, Verdict};
 use nightlatch_wire::{Account, NO_LOGINUID};
 
 use super::case::Case;
-use super::credential::Credential;
+use super::credential::{Credential, address};
 use super::gate::{Gate, lock};
 use crate::login::{Offered, clean};
 use crate::telemetry::Record;
 
 impl Gate {
     /// Judges without doing: nothing is bound, unlocked or locked.
-    pub async fn explain(&self, user: &str, certificate: Option<(&str, &str)>, service: &str) -> Record {
+    pub async fn explain(
+        &self,
+        user: &str,
+        certificate: Option<(&str, &str)>,
+        service: &str,
+        from: &str,
+    ) -> Record {
         let now = self.moment();
         let account = Account {
             user: clean(user),
             service: service.to_owned(),
-            rhost: String::new(),
+            rhost: clean(from),
             tty: String::new(),
             loginuid: NO_LOGINUID,
             audit_session: NO_LOGINUID,
@@ -42,6 +48,9 @@ impl Gate {
             }
             None => self.known_person(&name, now.wall),
         };
+        if let Some(from) = address(from) {
+            credential.from = Some(from);
+        }
         self.identify(&name, &mut credential).await;
         if let Some(reason) = self.withdrawn(&credential) {
             return case.refuse(reason, credential.steps).record;

@@ -380,7 +380,7 @@ fn explaining_does_nothing() {
         .line(&rig.ca);
     let (key_type, key) = line.split_once(' ').unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let record = runtime.block_on(rig.gate.explain("alice@contoso.com", Some((key_type, key)), "sudo"));
+    let record = runtime.block_on(rig.gate.explain("alice@contoso.com", Some((key_type, key)), "sudo", ""));
     assert_eq!(record.reason, None, "{record:?}");
     assert!(record.admin && record.steps.len() > 20);
     assert!(!rig.folder.path().join("book").exists());

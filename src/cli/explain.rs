@@ -1,5 +1,6 @@
 //! `nightlatch explain` and `nightlatch status`.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use nightlatch_model::Timestamp;
@@ -14,7 +15,15 @@ use crate::store::read_capped;
 /// The largest certificate file, in bytes.
 const MAX_CERT_FILE_BYTES: u64 = 128 * 1024;
 
-pub(super) fn run(question: &str, last: bool, cert: Option<&Path>, service: &str, format: Format) -> u8 {
+/// For what a login is to be judged now.
+pub(super) struct DryRunAs<'a> {
+    pub(super) cert: Option<&'a Path>,
+    pub(super) service: &'a str,
+    pub(super) from: Option<IpAddr>,
+}
+
+pub(super) fn run(question: &str, last: bool, judged_as: &DryRunAs<'_>, format: Format) -> u8 {
+    let &DryRunAs { cert, service, from } = judged_as;
     let is_name = question.contains('@') || question.parse::<nightlatch_model::Guid>().is_ok();
     let question = if last {
         Question::Last(question.to_owned())
@@ -26,9 +35,11 @@ pub(super) fn run(question: &str, last: bool, cert: Option<&Path>, service: &str
                 return USAGE;
             }
         };
-        Question::DryRun(DryRun { user: question.to_owned(), certificate, service: service.to_owned() })
-    } else if cert.is_some() {
-        complain("--cert goes with a login name such as `alice@contoso.com`");
+        let from = from.map_or_else(String::new, |from| from.to_string());
+        let (user, service) = (question.to_owned(), service.to_owned());
+        Question::DryRun(DryRun { user, certificate, service, from })
+    } else if cert.is_some() || from.is_some() {
+        complain("--cert and --from go with a login name such as `alice@contoso.com`");
         return USAGE;
     } else {
         Question::Correlation(question.to_owned())

@@ -19,6 +19,7 @@ mod sign_in;
 mod ssh;
 mod token;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,6 +57,9 @@ enum Command {
         /// The PAM service to judge for: sshd or sudo.
         #[arg(long, default_value = "sshd")]
         service: String,
+        /// The address to judge for, where access rules ask about networks.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "last")]
+        from: Option<IpAddr>,
     },
     /// Show how the daemon is doing and how old its knowledge is.
     Status,
@@ -174,8 +178,9 @@ fn run(arguments: Arguments, values: fn(effective: bool) -> Result<Vec<Entry>, S
     }
     let format = asked.unwrap_or(Format::Table);
     match arguments.command {
-        Command::Explain { question, last, cert, service } => {
-            explain::run(&question, last, cert.as_deref(), &service, format)
+        Command::Explain { question, last, cert, service, from } => {
+            let judged_as = explain::DryRunAs { cert: cert.as_deref(), service: &service, from };
+            explain::run(&question, last, &judged_as, format)
         }
         Command::Status => explain::status(format),
         Command::Sessions { command } => sessions::run(command.as_ref(), format),

@@ -118,9 +118,17 @@ fn no_grace(reason: Reason, request: &LoginRequest, facts: &Facts) -> Option<&'s
 fn hint(reason: Reason, request: &LoginRequest, facts: &Facts) -> String {
     if let Ruled::Refuses { reason: own, missing, .. } = &facts.access
         && *own == reason
-        && !missing.is_empty()
     {
-        return command(missing);
+        match (missing.is_empty(), reason) {
+            (false, _) => return command(missing),
+            // A deny rule on the address, the node or the time, which the person cannot show.
+            (true, Reason::EvidenceMissing) => {
+                return "ask the administrator: whether the rule is meant cannot be told on this node; `nightlatch explain` \
+                        says what is not known"
+                    .to_owned();
+            }
+            (true, _) => {}
+        }
     }
     let (first, role) = match reason {
         // CheckAccess does not tell a role that is only eligible from one that is not there.

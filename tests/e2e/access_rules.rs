@@ -162,6 +162,16 @@ fn who_where_when_and_from_where_let_in_and_keep_out() {
     cluster.rules(&not_there);
     cluster.is_out(&cluster.from(&alice, ALICE, "127.0.0.3"), "policy_denied", &not_there);
     cluster.is_in(&cluster.from(&alice, ALICE, "127.0.0.4"), ALICE, &not_there);
+    // The administrator can ask beforehand; without an address it is that of the last login.
+    for (from, word) in
+        [("--from 127.0.0.3", "policy_denied"), ("--from ::ffff:127.0.0.4", "permit"), ("", "permit")]
+    {
+        let said = cluster.node.shell(&format!("nightlatch explain {ALICE} {from} || true")).unwrap();
+        assert!(
+            said.lines().any(|line| line.starts_with(word) || line.contains(&format!(": {word}: "))),
+            "{from}: {said}"
+        );
+    }
 
     // The door: who may log in need not be able to run sudo.
     let sudo = |person: &Person| cluster.ssh(person, ADELE, &["sudo -n true"]);
