@@ -6,7 +6,7 @@
 mod replay;
 mod zones;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use nightlatch_model::Timestamp;
@@ -78,18 +78,20 @@ const CASES: &str = ".test.toml";
 /// The files of rules in a folder.
 #[must_use]
 pub fn rule_files(folder: &Path) -> Folder {
-    Folder { except: Some(CASES), suffix: ".toml", ..files(folder.to_owned()) }
+    Folder { except: Some(CASES), ..toml_files(folder) }
 }
 
 /// The files of cases in a folder.
 #[must_use]
 pub fn case_files(folder: &Path) -> Folder {
-    Folder { except: None, suffix: CASES, ..files(folder.to_owned()) }
+    Folder { suffix: CASES, ..toml_files(folder) }
 }
 
-fn files(path: PathBuf) -> Folder {
+/// The files of TOML in a folder, with the limits of files of rules of any kind.
+#[must_use]
+pub fn toml_files(folder: &Path) -> Folder {
     Folder {
-        path,
+        path: folder.to_owned(),
         suffix: ".toml",
         except: None,
         most: MAX_POLICY_FILES,

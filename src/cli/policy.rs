@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::ask;
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say, table};
+use super::sessions::span;
 use crate::access::{NodeZones, POLICY_DIR, case_files, digest, holds_cases, rule_files};
 use crate::agent::admin::v1::{ReplayReply, ReplayRequest, RulesFile};
 use crate::clock::Clock;
@@ -43,10 +44,6 @@ pub(super) enum PolicyCommand {
 pub(super) struct Paths {
     /// Files or folders. Default: this machine's folder of rules.
     paths: Vec<PathBuf>,
-}
-
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "not a length of time: write `14d`, `90s` or `1h 30min`".to_owned())
 }
 
 /// Runs the command.

@@ -65,7 +65,7 @@ pub(super) enum ObserveCommand {
     },
 }
 
-fn span(text: &str) -> Result<Span, String> {
+pub(super) fn span(text: &str) -> Result<Span, String> {
     Span::parse(text).ok_or_else(|| "not a length of time: write `14d`, `90s` or `1h 30min`".to_owned())
 }
 

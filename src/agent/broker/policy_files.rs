@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nightlatch_tokens::IdentityTable;
-use nightlatch_tokens::policy::{MAX_POLICY_FILE_BYTES, MAX_POLICY_FILES, NameLookup, Policy};
+use nightlatch_tokens::policy::{NameLookup, Policy};
 use nix::unistd::{Group, User};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::super::refresh::FILE_INTERVAL;
 use super::Health;
+use crate::access::toml_files;
 use crate::broker::Broker;
-use crate::store::{FileStamp, Folder};
+use crate::store::FileStamp;
 
 /// The folder.
 pub(super) struct PolicyFiles {
@@ -54,7 +55,7 @@ impl PolicyFiles {
                     seen = None;
                 }
             }
-            let stamps = rules_of(&self.folder).stamps();
+            let stamps = toml_files(&self.folder).stamps();
             if seen.as_ref() == Some(&stamps) {
                 continue;
             }
@@ -81,17 +82,7 @@ impl PolicyFiles {
     }
 }
 
-fn rules_of(folder: &Path) -> Folder {
-    Folder {
-        path: folder.to_owned(),
-        suffix: ".toml",
-        except: None,
-        most: MAX_POLICY_FILES,
-        largest: MAX_POLICY_FILE_BYTES as u64,
-    }
-}
-
 fn compile(folder: &Path, identities: &IdentityTable) -> Result<Policy, String> {
-    let texts = rules_of(folder).trusted_texts()?;
+    let texts = toml_files(folder).trusted_texts()?;
     Policy::compile(&texts, &Accounts, identities).map_err(|cause| cause.to_string())
 }
