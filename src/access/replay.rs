@@ -4,9 +4,9 @@
 //! else refused a login then still refuses it.
 
 use nightlatch_model::{ObjectId, Reason, Timestamp};
-use nightlatch_policy::{AccessPolicy, AccessRules, Circumstances, NodeFacts, Ruled, Service};
-use nightlatch_rules::{Zones, offsets};
+use nightlatch_policy::{Circumstances, NodeFacts, Ruled, Service};
 
+use super::InForce;
 use crate::telemetry::AccessInput;
 
 /// The most differences that are kept one by one.
@@ -71,7 +71,7 @@ pub struct Past {
 
 /// Tries rules on decisions, which come oldest first.
 #[must_use]
-pub fn replay(past: &[Past], policy: &AccessPolicy, node: &NodeFacts, zones: &dyn Zones) -> Replayed {
+pub fn replay(past: &[Past], rules: &InForce, node: &NodeFacts) -> Replayed {
     let oldest = past.iter().map(|one| one.at).min();
     let mut found = Replayed { oldest, ..Replayed::default() };
     for one in past.iter().rev() {
@@ -83,7 +83,7 @@ pub fn replay(past: &[Past], policy: &AccessPolicy, node: &NodeFacts, zones: &dy
         let was = one.reason.clone();
         let (rule, now) = match &input.others {
             Some(reason) => (String::new(), Some(reason.clone())),
-            None => verdict(one, input, policy, node, zones),
+            None => verdict(one, input, rules, node),
         };
         match (&was, &now) {
             (None, Some(_)) => found.refused += 1,
@@ -108,16 +108,8 @@ pub fn replay(past: &[Past], policy: &AccessPolicy, node: &NodeFacts, zones: &dy
 }
 
 /// The rule that decides, and the reason of a refusal.
-fn verdict(
-    one: &Past,
-    input: &AccessInput,
-    policy: &AccessPolicy,
-    node: &NodeFacts,
-    zones: &dyn Zones,
-) -> (String, Option<String>) {
-    let offsets = offsets(policy, zones, one.at);
-    let access = AccessRules { policy, node, offsets: &offsets };
-    let ruled = access.rule(&Circumstances {
+fn verdict(one: &Past, input: &AccessInput, rules: &InForce, node: &NodeFacts) -> (String, Option<String>) {
+    let about = Circumstances {
         service: if input.sudo { Service::Sudo } else { Service::Ssh },
         oid: one.oid,
         role: input.role,
@@ -126,8 +118,8 @@ fn verdict(
         from: input.from,
         began: None,
         now: one.at,
-    });
-    match ruled {
+    };
+    match rules.ask(node, one.at, |access| access.rule(&about)) {
         Ruled::NoPolicy => (String::new(), None),
         // An old yes that stood in must be young enough for the rule as well.
         Ruled::Permits { rule, limits, .. } => {

@@ -5,7 +5,7 @@ use nightlatch_rules::compile;
 
 use super::admin::v1::{ReplayReply, ReplayRow, RulesFile};
 use super::gate::Gate;
-use crate::access::{NodeZones, Past, Replayed, replay};
+use crate::access::{InForce, NodeZones, Past, Replayed, replay};
 use crate::telemetry::{Observation, Outcome, Record};
 
 impl Gate {
@@ -13,8 +13,8 @@ impl Gate {
     /// answers others.
     pub(super) fn replay(&self, since: Timestamp, files: Vec<RulesFile>) -> ReplayReply {
         let texts: Vec<(String, String)> = files.into_iter().map(|file| (file.name, file.text)).collect();
-        let policy = match compile(&texts, &NodeZones) {
-            Ok(compiled) => compiled.policy,
+        let rules = match compile(&texts, &NodeZones) {
+            Ok(compiled) => InForce::new(compiled.policy),
             Err(cause) => return ReplayReply { error: cause.to_string(), ..ReplayReply::default() },
         };
         let decided = |record: &Record| {
@@ -27,7 +27,7 @@ impl Gate {
         let seen = self.observations.since(since).into_iter().filter(|one| one.verdict != "local");
         past.extend(seen.map(of_observation));
         past.sort_by_key(|one| one.at);
-        reply(replay(&past, &policy, &self.settings.node, &NodeZones))
+        reply(replay(&past, &rules, &self.settings.node))
     }
 }
 
