@@ -185,9 +185,8 @@ impl Gate {
     }
 
     /// Who runs sudo: somebody who was let in, on the credential of that time. A person who was locked
-    /// out meanwhile is judged anew, so that the reason is the real one.
-    /// What the certificate said is the one's with which the session began that runs it: another session of the person may
-    /// have shown more.
+    /// out meanwhile is judged anew, so that the reason is the real one. What counts of the sign-in is what the certificate
+    /// said with which this session began: another session of the person may have shown more.
     fn sudo_credential(&self, name: &LoginName, loginuid: u32, session: Option<&Row>) -> Credential {
         let accounts = lock(&self.accounts);
         let Some(person) = accounts.by_name(name) else { return Credential::default() };
@@ -207,7 +206,7 @@ impl Gate {
 
     /// The session that runs sudo; only looked for where access rules want to know what it rests on.
     async fn session_of(&self, audit_session: u32) -> Option<Row> {
-        if audit_session == NO_LOGINUID || self.with_facts(|facts| facts.access.is_empty()) {
+        if audit_session == NO_LOGINUID || self.access_rules().is_empty() {
             return None;
         }
         self.outside.sessions.live(audit_session).await

@@ -287,6 +287,11 @@ impl Gate {
         change(&mut self.facts.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The access rules in force.
+    pub(super) fn access_rules(&self) -> Arc<InForce> {
+        Arc::clone(&self.facts.read().unwrap_or_else(PoisonError::into_inner).access)
+    }
+
     /// Now: the clock, or the mark where the clock is behind it and so suspect.
     pub(super) fn moment(&self) -> Moment {
         let since_boot = self.time.clock.boot();
@@ -378,7 +383,7 @@ impl Gate {
         };
         let request = LoginRequest { service, name: name.clone() };
         let last = credential.identity.and_then(|(_, oid)| lock(&self.grace).last(oid).cloned());
-        let access = Arc::clone(&self.facts.read().unwrap_or_else(PoisonError::into_inner).access);
+        let access = self.access_rules();
         let (rules, grace) = (&self.settings.rules, self.settings.grace);
         access.ask(&self.settings.node, now.wall, |access| {
             decide(last.as_ref(), &request, &facts, rules, grace, access, now)

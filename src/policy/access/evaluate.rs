@@ -107,8 +107,11 @@ impl AccessRules<'_> {
         let mut allowed = Forwarding::ALL;
         for rule in &self.policy.rules {
             let truth = self.look(rule, about).truth;
+            if truth == Truth::No {
+                continue;
+            }
             let met = missing(&rule.require, about).is_empty();
-            if truth == Truth::No || (rule.effect == RuleEffect::Permit && !met) {
+            if rule.effect == RuleEffect::Permit && !met {
                 continue;
             }
             // A rule that can only refuse narrows nothing.
