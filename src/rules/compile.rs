@@ -69,7 +69,8 @@ impl Work<'_> {
             EffectText::StepUp => RuleEffect::StepUp,
             EffectText::Deny => RuleEffect::Deny,
         };
-        let when = text.when.as_ref().map(|when| words::when(page, when, self)).transpose()?;
+        let when =
+            text.when.as_ref().map(|when| words::when(page, when, |zone| self.zone(zone))).transpose()?;
         let rule = AccessRule {
             name: text.name.get_ref().as_str().into(),
             effect,
@@ -89,7 +90,7 @@ impl Work<'_> {
     }
 
     /// The number of a time zone.
-    pub(super) fn zone(&mut self, name: &str) -> Option<usize> {
+    fn zone(&mut self, name: &str) -> Option<usize> {
         let known = self.policy.zones.iter().position(|zone| zone == name);
         known.or_else(|| {
             self.zones.exists(name).then(|| {
@@ -97,12 +98,6 @@ impl Work<'_> {
                 self.policy.zones.len() - 1
             })
         })
-    }
-}
-
-impl words::ZoneNumbers for Work<'_> {
-    fn number(&mut self, name: &str) -> Option<usize> {
-        self.zone(name)
     }
 }
 

@@ -19,12 +19,6 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// The minutes of a day.
 const DAY_MIN: u16 = 1_440;
 
-/// Whoever counts the time zones of a policy.
-pub(super) trait ZoneNumbers {
-    /// The number of a zone; `None` where there is no such zone.
-    fn number(&mut self, name: &str) -> Option<usize>;
-}
-
 /// `8h`, `1h 30min`.
 pub(super) fn span(page: &Page<'_>, text: &Spanned<String>) -> Result<NonZeroU32, PolicyError> {
     let at = text.span().start;
@@ -54,11 +48,11 @@ pub(super) fn context(text: &str) -> Result<String, &'static str> {
     known.then(|| text.to_owned()).ok_or("write an authentication context, `c1` to `c99`")
 }
 
-/// Days and times of day.
+/// Days and times of day; `number` gives the number of a time zone in the policy, where there is such a zone.
 pub(super) fn when(
     page: &Page<'_>,
     text: &Spanned<WhenText>,
-    zones: &mut dyn ZoneNumbers,
+    number: impl FnOnce(&str) -> Option<usize>,
 ) -> Result<When, PolicyError> {
     let (at, when) = (text.span().start, text.get_ref());
     if when.days.is_none() && when.from.is_none() && when.to.is_none() {
@@ -91,7 +85,7 @@ pub(super) fn when(
         return Err(page.error(at, "`from` and `to` hold no time", hint));
     }
     let zone = when.zone.as_ref().map_or("UTC", |zone| zone.get_ref().as_str());
-    let number = zones.number(zone).ok_or_else(|| {
+    let number = number(zone).ok_or_else(|| {
         let at = when.zone.as_ref().map_or(at, |zone| zone.span().start);
         let hint =
             "write a zone of the IANA database such as `Europe/Berlin`, or `UTC`, or `local` for the node's";
