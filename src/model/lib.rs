@@ -4,6 +4,7 @@
 //! room is proof that its value was checked once, at the edge where it came in.
 
 mod account;
+mod context;
 mod correlation;
 mod guid;
 mod name;
@@ -17,6 +18,7 @@ pub use account::{
     ADMIN_GID, ADMIN_GROUP, Account, MAX_ACCOUNTS, MAX_SNAPSHOT_BYTES, Snapshot, SnapshotError, UID_HIGH,
     UID_LOW, home_of, is_our_uid, uid_of,
 };
+pub use context::{AuthContext, NoContext};
 pub use correlation::correlation_id;
 pub use guid::{Guid, GuidError, ObjectId, TenantId};
 pub use name::{LoginName, MAX_NAME_BYTES, NameError};

@@ -181,6 +181,7 @@ fn demands_and_limits_that_are_not_what_they_should_be() {
             (5, ACRS, "c1", "c0", "`c0` is not", CONTEXT),
             (5, ACRS, "c99", "c100", "`c100` is not", CONTEXT),
             (5, ACRS, "c1", "c01", "`c01` is not", CONTEXT),
+            (5, ACRS, "c1", "c+1", "`c+1` is not", CONTEXT),
             (5, ACRS, "c1", "C1", "`C1` is not", CONTEXT),
             (5, ACRS, "c1", "c", "`c` is not", CONTEXT),
             (5, ACRS, "c1", "mfa", "`mfa` is not", CONTEXT),

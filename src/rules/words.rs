@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use nightlatch_model::Span;
+use nightlatch_model::{AuthContext, Span};
 use nightlatch_page::{Page, PolicyError};
 use nightlatch_policy::{MAX_GRACE, When};
 use toml::Spanned;
@@ -43,9 +43,8 @@ pub(super) fn grace(page: &Page<'_>, text: &Spanned<String>) -> Result<Duration,
 
 /// An authentication context of Conditional Access.
 pub(super) fn context(text: &str) -> Result<String, &'static str> {
-    let number = text.strip_prefix('c').filter(|digits| !digits.starts_with('0'));
-    let known = number.and_then(|digits| digits.parse::<u8>().ok()).is_some_and(|number| number <= 99);
-    known.then(|| text.to_owned()).ok_or("write an authentication context, `c1` to `c99`")
+    let known = text.parse::<AuthContext>();
+    known.map(|context| context.to_string()).map_err(|_| "write an authentication context, `c1` to `c99`")
 }
 
 /// Days and times of day; `number` gives the number of a time zone in the policy, where there is such a zone.

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use nightlatch_model::{Guid, TenantId};
+use nightlatch_model::{AuthContext, Guid, TenantId};
 
 use super::files::{BROWSER, ENTRA, Files, PIPELINE, Way};
 use super::{CertArguments, Kind};
 use crate::config;
 use crate::entra::clouds::Cloud;
-use crate::entra::sign_in::AuthContext;
 
 /// The public client of Azure CLI, to which every tenant's people may sign in for such certificates, as `az ssh` has them do.
 const AZURE_CLI: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
-use nightlatch_model::{Guid, TenantId};
+use nightlatch_model::{AuthContext, Guid, TenantId};
 use serde_json::json;
 
 use self::asked::{How, asked};
@@ -33,7 +33,6 @@ use self::block::block;
 use self::files::{Files, kept, last_name};
 use super::output::{Format, NO, USAGE, YES, complain, say};
 use crate::clock::Clock;
-use crate::entra::sign_in::AuthContext;
 
 /// Who signs a person's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,7 +1,7 @@
 //! The sign-in: a browser, a loopback port, and one question to the token endpoint.
 
 use nightlatch_jwt::ClientHeader;
-use nightlatch_model::{Secret, Timestamp};
+use nightlatch_model::{AuthContext, Secret, Timestamp};
 
 use super::asked::Asked;
 use super::files::keep;
@@ -9,7 +9,7 @@ use super::key::Key;
 use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
 use crate::entra::http::{Http, ProxyRule};
 use crate::entra::sign_in::{
-    AuthContext, Browser, Identified, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish,
+    Browser, Identified, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish, context_claims,
 };
 
 /// Signs the person in, and writes the files. The name that signed in.
@@ -30,7 +30,7 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp)
 
 /// What the sign-in is to ask for.
 pub(super) fn wish(asked: &Asked, login_hint: Option<String>) -> Result<Wish, String> {
-    let claims = asked.context.map(AuthContext::claims).transpose().map_err(|why| why.to_string())?;
+    let claims = asked.context.map(context_claims).transpose().map_err(|why| why.to_string())?;
     Ok(Wish { claims, login_hint, fresh: asked.fresh, again: asked.again, ..Wish::default() })
 }
 

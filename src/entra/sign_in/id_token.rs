@@ -5,13 +5,11 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nightlatch_model::{Guid, ObjectId, Secret, TenantId, Timestamp};
+use nightlatch_model::{AuthContext, Guid, ObjectId, Secret, TenantId, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
-
-use super::AuthContext;
 
 /// The longest name of a person that is kept, in bytes.
 pub const MAX_USERNAME_BYTES: usize = 256;

@@ -18,13 +18,13 @@ mod wish;
 
 pub use browser::{Browser, RANDOM_BYTES};
 pub use certificate::NoCertificate;
-pub use context::{AuthContext, NoContext};
+pub use context::context_claims;
 pub use device::{DEVICE_LIMIT, Device, Pace};
 pub use id_token::{IdTokenError, MAX_USERNAME_BYTES, PersonId};
 pub use redirect::{MAX_REDIRECT_BYTES, Outcome, Redirect, RedirectError};
 pub use wish::Wish;
 
-use nightlatch_model::{Guid, Secret, TenantId, Timestamp};
+use nightlatch_model::{AuthContext, Guid, Secret, TenantId, Timestamp};
 use nightlatch_tokens::{Claims, Failure, FailureClass, Resource, Token, TokenType};
 
 use self::id_token::{Expected, Said};

@@ -99,9 +99,9 @@ fn a_context_is_asked_for_and_read_from_the_id_token() {
     for bad in
         ["", "c", "c0", "c01", "c100", "c256", "C1", "1", "c+1", "c-1", "c1 ", " c1", "cc1", "c1x", "p1"]
     {
-        assert_eq!(context(bad), Err(NoContext), "{bad}");
+        assert_eq!(context(bad), Err(nightlatch_model::NoContext), "{bad}");
     }
-    let claims = context("c7").unwrap().claims().unwrap();
+    let claims = context_claims(context("c7").unwrap()).unwrap();
     assert_eq!(claims.as_str(), r#"{"id_token":{"acrs":{"essential":true,"value":"c7"}}}"#);
 
     let header = json!({"alg": "RS256", "typ": "JWT"});
