@@ -10,6 +10,8 @@
 
 mod case;
 mod chance;
+#[path = "../truth/dice.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
 mod dice;
 mod forward;
 #[path = "../truth/given.rs"]

@@ -12,9 +12,9 @@ use nightlatch_policy::{
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+use crate::dice::Dice;
 use crate::given::*;
 use crate::properties::{any_answer, fixed};
-use crate::world::Dice;
 
 const SERVICES: [Service; 4] = [Service::Ssh, Service::Sudo, Service::Other, Service::Live];
 

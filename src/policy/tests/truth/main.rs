@@ -5,6 +5,8 @@
 mod combine;
 mod decide;
 mod decisions;
+#[allow(dead_code, reason = "other tests need more of it")]
+mod dice;
 mod given;
 mod grace;
 mod grace_properties;

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::num::NonZeroU32;
 
+use crate::dice::Dice;
 use crate::given::*;
-use crate::world::{self, AT, Dice, World};
+use crate::world::{self, AT, World};
 
 pub(crate) fn fixed(cases: u32) -> ProptestConfig {
     ProptestConfig {

@@ -7,6 +7,7 @@ use nightlatch_policy::{
     ActionSet, DenyAssignment, DenyPrincipals, Permissions, RbacFacts, RoleAssignment, RoleDefinition, Scope,
 };
 
+use crate::dice::Dice;
 use crate::given::*;
 
 /// Scope and the index of the place above it.
@@ -45,37 +46,7 @@ pub(crate) const PATTERNS: [&str; 13] = [
 /// The moment at which every world is asked.
 pub(crate) const AT: Timestamp = Timestamp(10);
 
-/// splitmix64: enough for worlds, and the same everywhere.
-pub(crate) struct Dice(pub(crate) u64);
-
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(n).unwrap()).unwrap()
-    }
-
-    /// True once in `n` times.
-    pub(crate) fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())].clone()
-    }
-
-    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
-        for at in (1..list.len()).rev() {
-            list.swap(at, self.below(at + 1));
-        }
-    }
-
     fn list<T>(&mut self, most: usize, mut each: impl FnMut(&mut Self) -> T) -> Vec<T> {
         (0..self.below(most + 1)).map(|_| each(self)).collect()
     }

@@ -30,6 +30,12 @@ impl Dice {
         from[self.below(from.len())].clone()
     }
 
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for at in (1..list.len()).rev() {
+            list.swap(at, self.below(at + 1));
+        }
+    }
+
     /// Something once in `n` times, else nothing.
     pub(crate) fn maybe<T>(&mut self, n: usize, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.once_in(n) { Some(make(self)) } else { None }
