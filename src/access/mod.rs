@@ -111,7 +111,10 @@ pub fn holds_cases(file: &Path) -> bool {
 /// In words, with file, line and what to write instead.
 pub fn load(folder: &Path) -> Result<Loaded, String> {
     if folder != Path::new(POLICY_DIR) && !folder.is_dir() {
-        return Err(format!("{}: there is no such folder that nightlatchd can see", folder.display()));
+        return Err(format!(
+            "{}: there is no such folder that nightlatchd can see; make it, or correct `login.policy_dir`",
+            folder.display()
+        ));
     }
     let texts = rule_files(folder).trusted_texts()?;
     let digest = digest(&texts);

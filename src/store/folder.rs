@@ -42,7 +42,10 @@ impl Folder {
                 files.push(path);
             }
             if files.len() > self.most {
-                return Err(format!("{}: more than {} files of rules", self.path.display(), self.most));
+                let (path, most) = (self.path.display(), self.most);
+                return Err(format!(
+                    "{path}: more than {most} files of rules; put several rules into one file"
+                ));
             }
         }
         files.sort();
