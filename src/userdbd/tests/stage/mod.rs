@@ -1,7 +1,7 @@
 //! A folder with a snapshot and a passwd file, and a client that speaks varlink.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,7 @@ pub fn receive(stream: &mut UnixStream) -> Option<Value> {
     let mut byte = [0_u8];
     loop {
         match stream.read(&mut byte) {
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => return None,
             Ok(_) if byte == [0] => return Some(serde_json::from_slice(&text).unwrap()),
             Ok(_) => text.push(byte[0]),
@@ -68,7 +69,11 @@ pub fn ask(stream: &mut UnixStream, name: &str) -> Value {
     let mut text = Vec::new();
     let mut chunk = [0_u8; 4096];
     while text.last() != Some(&0) {
-        let read = stream.read(&mut chunk).unwrap();
+        let read = match stream.read(&mut chunk) {
+            // A read with a time limit is broken off when the machine was stopped for a moment (signal(7)).
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
+            read => read.unwrap(),
+        };
         assert_ne!(read, 0, "the connection ended without an answer");
         text.extend_from_slice(&chunk[..read]);
     }
