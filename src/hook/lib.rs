@@ -21,6 +21,7 @@ pub mod parents;
 pub mod person;
 pub mod phase;
 pub mod session;
+pub mod step_up;
 mod sys;
 
 /// How long `authorized-keys` may live. sshd itself would wait until LoginGraceTime.
@@ -46,6 +47,13 @@ pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long a closing session waits: it must not hang.
 pub const CLOSE_ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long `pam step-up over` may live. sshd's LoginGraceTime ends it earlier, unless that is longer or none.
+pub const STEP_UP_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How often `pam step-up over` asks whether the person signed in. The daemon answers after at most 5 s, and knows by
+/// LoginGraceTime, and after at most 9 min, that nobody will.
+pub const STEP_UP_QUESTIONS: u32 = 115;
 
 /// How long `pam observe` may live: so much it may cost a login that is not ours.
 pub const OBSERVE_DEADLINE: Duration = Duration::from_millis(300);

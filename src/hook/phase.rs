@@ -5,19 +5,21 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nightlatch_wire::PromptStage;
+
 use crate::account::{self, Verdict};
+use crate::step_up::{self, Waits};
 use crate::{
     CLOSE_ANSWER_WAIT, CLOSE_DEADLINE, OBSERVE_ANSWER_WAIT, OBSERVE_DEADLINE, OPEN_ANSWER_WAIT,
-    OPEN_DEADLINE, PAM_ANSWER_WAIT, PAM_DEADLINE, Server, arm, session,
+    OPEN_DEADLINE, PAM_ANSWER_WAIT, PAM_DEADLINE, STEP_UP_DEADLINE, STEP_UP_QUESTIONS, Server, arm, session,
 };
 
-const UNKNOWN_ARGUMENT: &str =
-    "pam takes no argument, or the one word `observe`: correct the pam_exec line that runs it";
+const UNKNOWN_ARGUMENT: &str = "pam does not know this argument: correct the pam_exec line that runs it, as `nightlatch attach` writes it";
 
 /// The sockets that `pam` asks on.
 #[derive(Clone, Copy, Debug)]
 pub struct Sockets<'a> {
-    /// The daemon's: account, auth, observe.
+    /// The daemon's: account, auth, step-up, observe.
     pub account: Server<'a>,
     /// Sessiond's: open, close.
     pub session: Server<'a>,
@@ -40,6 +42,8 @@ pub enum Call {
     Open,
     /// Tell that the session is over.
     Close,
+    /// Ask for a sign-in at the prompt, in the auth phase.
+    StepUp(PromptStage),
     /// Report a login that somebody else decided.
     Observe,
     /// Nothing, and end well: a phase in which there is nothing to observe.
@@ -53,12 +57,15 @@ impl Call {
     pub fn of(args: impl IntoIterator<Item = OsString>, phase: Option<&OsStr>) -> Self {
         let mut args = args.into_iter();
         let phase = phase.and_then(OsStr::to_str).unwrap_or_default();
-        match (args.next(), args.next()) {
-            (None, _) if phase == "open_session" => Self::Open,
-            (None, _) if phase == "close_session" => Self::Close,
-            (None, _) => Self::Decide,
-            (Some(word), None) if word == "observe" && phase == "open_session" => Self::Observe,
-            (Some(word), None) if word == "observe" => Self::Pass,
+        match (args.next(), args.next(), args.next()) {
+            (None, ..) if phase == "open_session" => Self::Open,
+            (None, ..) if phase == "close_session" => Self::Close,
+            (None, ..) => Self::Decide,
+            (Some(word), None, _) if word == "observe" && phase == "open_session" => Self::Observe,
+            (Some(word), None, _) if word == "observe" => Self::Pass,
+            (Some(word), Some(stage), None) if word == "step-up" && phase == "auth" => {
+                step_up::stage(&stage).map_or(Self::Unknown, Self::StepUp)
+            }
             _ => Self::Unknown,
         }
     }
@@ -66,7 +73,8 @@ impl Call {
     /// How long the process may live.
     const fn deadline(self) -> Duration {
         match self {
-            Self::Decide | Self::Unknown => PAM_DEADLINE,
+            Self::StepUp(PromptStage::Over) => STEP_UP_DEADLINE,
+            Self::Decide | Self::StepUp(_) | Self::Unknown => PAM_DEADLINE,
             Self::Open => OPEN_DEADLINE,
             Self::Close => CLOSE_DEADLINE,
             Self::Observe | Self::Pass => OBSERVE_DEADLINE,
@@ -88,6 +96,10 @@ pub fn run(sockets: Sockets<'_>, args: impl IntoIterator<Item = OsString>) -> Ex
     };
     match call {
         Call::Decide => return account::run(&armed, sockets.account, PAM_ANSWER_WAIT),
+        Call::StepUp(stage) => {
+            let waits = Waits { answer: PAM_ANSWER_WAIT, questions: STEP_UP_QUESTIONS };
+            return step_up::advance(stage, sockets.account, waits, variable).deliver();
+        }
         Call::Open => return session::open(sockets.session, OPEN_ANSWER_WAIT, variable).deliver(),
         Call::Unknown => return Verdict::no(UNKNOWN_ARGUMENT).deliver(),
         Call::Close => session::close(sockets.session, CLOSE_ANSWER_WAIT, variable),

@@ -12,6 +12,7 @@ mod frame;
 pub mod hammer;
 pub mod line;
 mod message;
+mod prompt;
 pub mod session;
 
 pub use field::FrameError;
@@ -21,3 +22,4 @@ pub use message::{
     MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_TTY_BYTES, MAX_USER_BYTES, MAX_WORD_BYTES, Message, NO_LOGINUID,
     Offer, UNSUPPORTED,
 };
+pub use prompt::{Prompt, PromptStage};

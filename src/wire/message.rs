@@ -1,12 +1,13 @@
 //! The things that can be said on the sockets, and their bytes. A text is `u16 BE length + bytes`,
 //! a number has its fixed width (big-endian), parents are a `u8` count and that many pairs. Every field is
 //! there in every frame, in the order of the struct; a byte too few or too many is an error. What is said
-//! about sessions stands in [`crate::session`].
+//! about sessions stands in [`crate::session`], and about sign-ins at the prompt in `prompt.rs`.
 
 use std::fmt;
 
 use crate::field::{Alphabet, Field, FieldReader, FieldWriter};
 use crate::frame::{MAX_FRAME, VERSION};
+use crate::prompt::{self, Prompt};
 use crate::session::{self, Close, End, List, Observed, Open, Pending, Say, Sessions};
 use crate::{FrameError, Parent};
 
@@ -169,6 +170,8 @@ pub enum Message {
     Say(Say),
     /// Daemon to sessiond.
     End(End),
+    /// PAM helper to daemon, authentication phase with a sign-in at the prompt.
+    Prompt(Prompt),
 }
 
 impl Message {
@@ -193,6 +196,7 @@ impl Message {
             Self::Sessions(_) => 17,
             Self::Say(_) => 18,
             Self::End(_) => 19,
+            Self::Prompt(_) => 20,
         }
     }
 
@@ -252,6 +256,7 @@ impl Message {
             Self::Sessions(page) => session::put_sessions(&mut out, page)?,
             Self::Say(say) => session::put_say(&mut out, say)?,
             Self::End(end) => session::put_end(&mut out, end)?,
+            Self::Prompt(prompt) => prompt::put(&mut out, prompt)?,
         }
         let mut frame = out.into_bytes();
         let body_len = frame.len() - size_of::<u32>();
@@ -311,6 +316,7 @@ impl Message {
             17 => Self::Sessions(session::sessions(&mut from)?),
             18 => Self::Say(session::say(&mut from)?),
             19 => Self::End(session::end(&mut from)?),
+            20 => Self::Prompt(prompt::read(&mut from)?),
             verb => return Err(FrameError::Verb(verb)),
         };
         from.end()?;

@@ -27,7 +27,7 @@ pub const NO_DIGEST: [u8; 32] = [0; 32];
 /// Most bytes of rows in one frame; the rest waits for the next question.
 const MAX_ROWS_BYTES: usize = MAX_FRAME - 64;
 
-const AUTH: Field = field("auth info", 0, MAX_AUTH_BYTES, Alphabet::Word);
+pub(crate) const AUTH: Field = field("auth info", 0, MAX_AUTH_BYTES, Alphabet::Word);
 const ID: Field = field("id", 0, MAX_ID_BYTES, Alphabet::Visible);
 const NOTE: Field = field("note", 0, MAX_NOTE_BYTES, Alphabet::Word);
 const REASON: Field = field("reason", 0, MAX_WORD_BYTES, Alphabet::Visible);

@@ -5,7 +5,7 @@ use nightlatch_model::LoginName;
 use nightlatch_sshcert::Certificate;
 use nightlatch_sshcert::testing::{CertificateBuilder, TestKey};
 use nightlatch_wire::line::is_admit_line;
-use nightlatch_wire::{Account, Auth, Message, Offer, Parent, session};
+use nightlatch_wire::{Account, Auth, Message, Offer, Parent, Prompt, PromptStage, session};
 
 use super::run;
 
@@ -58,7 +58,15 @@ fn frames() {
         Message::Text("a\nb".to_owned()),
         Message::Err("unsupported".to_owned()),
     ];
-    let messages: Vec<_> = messages.into_iter().chain(about_sessions()).collect();
+    let prompt = Message::Prompt(Prompt {
+        stage: PromptStage::Begin,
+        user: "ann@contoso.com".to_owned(),
+        service: "sshd".to_owned(),
+        rhost: "10.0.0.7".to_owned(),
+        auth: "publickey ssh-rsa-cert-v01@openssh.com AAAA".to_owned(),
+        parents: vec![Parent { pid: 1, start: 2 }],
+    });
+    let messages: Vec<_> = messages.into_iter().chain([prompt]).chain(about_sessions()).collect();
     let frames: Vec<_> = messages.iter().map(|message| message.encode().unwrap()).collect();
     frames.iter().for_each(|frame| wire_decode(frame));
     let bodies: Vec<_> = frames.iter().map(|frame| frame[4..].to_vec()).collect();

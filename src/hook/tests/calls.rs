@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nightlatch_hook::phase::Call;
 use nightlatch_hook::session::key_line;
+use nightlatch_wire::PromptStage;
 
 #[test]
 fn each_call_of_pam_has_one_meaning() {
@@ -25,6 +26,19 @@ fn each_call_of_pam_has_one_meaning() {
         for args in [&[""][..], &["Observe"], &["--observe"], &["observe", "x"], &["observe", ""], &["x"]] {
             assert_eq!(call(args, phase), Call::Unknown, "{args:?} {phase:?}");
         }
+    }
+    for (stage, call_of) in
+        [("begin", PromptStage::Begin), ("shown", PromptStage::Shown), ("over", PromptStage::Over)]
+    {
+        assert_eq!(call(&["step-up", stage], "auth"), Call::StepUp(call_of));
+        for phase in ["account", "open_session", "close_session", "password", "AUTH", ""] {
+            assert_eq!(call(&["step-up", stage], phase), Call::Unknown, "{stage} {phase:?}");
+        }
+        assert_eq!(call(&["step-up", stage, "x"], "auth"), Call::Unknown);
+        assert_eq!(call(&["observe", stage], "auth"), Call::Unknown);
+    }
+    for args in [&["step-up"][..], &["step-up", ""], &["step-up", "Begin"], &["begin"], &["", "begin"]] {
+        assert_eq!(call(args, "auth"), Call::Unknown, "{args:?}");
     }
     assert_eq!(Call::of([], None), Call::Decide);
     assert_eq!(Call::of([], Some(OsStr::from_bytes(b"open_session\xff"))), Call::Decide);

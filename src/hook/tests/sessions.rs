@@ -26,8 +26,8 @@ const NOT_RECORDED: &str = "nightlatch: the session cannot be recorded now (the 
                             without a record it does not open; try again, or use the local account, which works\n";
 const NOT_PASSED_ON: &str =
     "nightlatch: refused: the login name or the address has a form that is not passed on\n";
-const UNKNOWN_ARGUMENT: &str = "nightlatch: pam takes no argument, or the one word `observe`: correct the \
-                                pam_exec line that runs it\n";
+const UNKNOWN_ARGUMENT: &str = "nightlatch: pam does not know this argument: correct the pam_exec line that runs it, \
+                                as `nightlatch attach` writes it\n";
 const UNDECIDED: &str = "nightlatch: login cannot be decided now (the agent does not answer); try again, or \
                          use the local account\n";
 const AUTH_INFO: &str = "password\npublickey ssh-rsa-cert-v01@openssh.com AAAA\npublickey ssh-ed25519 BBBB\n";

@@ -11,7 +11,7 @@ use nightlatch_wire::hammer::Xorshift;
 use nightlatch_wire::{
     Account, Auth, FrameError, MAX_FRAME, MAX_KEY_BYTES, MAX_KEY_TYPE_BYTES, MAX_LINE_BYTES, MAX_RHOST_BYTES,
     MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_TTY_BYTES, MAX_USER_BYTES, MAX_WORD_BYTES, Message, NO_LOGINUID,
-    Offer, Parent, ReadError, frame_len, read_frame, write_frame,
+    Offer, Parent, Prompt, PromptStage, ReadError, frame_len, read_frame, write_frame,
 };
 
 use random::message;
@@ -48,7 +48,7 @@ fn account() -> Account {
 #[test]
 fn every_message_survives_the_way_there_and_back() {
     let mut random = Xorshift::new(1);
-    let mut verbs_seen = [0_u32; 20];
+    let mut verbs_seen = [0_u32; 21];
     for _ in 0..ROUNDS {
         let before = message(&mut random);
         let mut bytes = Vec::new();
@@ -82,6 +82,34 @@ fn bytes_are_as_documented() {
     ]
     .concat();
     assert_eq!(Message::Auth(auth).encode().unwrap(), expected);
+    let prompt = |stage| Prompt {
+        stage,
+        user: "a@b".to_owned(),
+        service: "sshd".to_owned(),
+        rhost: "r".to_owned(),
+        auth: "publickey x y".to_owned(),
+        parents: Vec::new(),
+    };
+    for (stage, byte) in [(PromptStage::Begin, 1), (PromptStage::Shown, 2), (PromptStage::Over, 3)] {
+        let expected = [
+            &[0, 0, 0, 33, 1, 20, byte, 0, 3][..],
+            b"a@b",
+            &[0, 4],
+            b"sshd",
+            &[0, 1],
+            b"r",
+            &[0, 13],
+            b"publickey x y",
+            &[0],
+        ]
+        .concat();
+        assert_eq!(Message::Prompt(prompt(stage)).encode().unwrap(), expected);
+        let mut other = expected[4..].to_vec();
+        for wrong in [0, 4, 255] {
+            other[2] = wrong;
+            assert_eq!(Message::decode(&other), Err(FrameError::Value("stage")), "{wrong}");
+        }
+    }
 }
 
 #[test]
@@ -135,7 +163,7 @@ fn unknown_version_and_verb_are_told_apart_from_garbage_so_that_a_server_can_ans
         (&[0, 3], FrameError::Version(0), true),
         (&[2, 1, 9, 9, 9], FrameError::Version(2), true),
         (&[1, 0], FrameError::Verb(0), true),
-        (&[1, 20], FrameError::Verb(20), true),
+        (&[1, 21], FrameError::Verb(21), true),
         (&[1, 255, 7, 7], FrameError::Verb(255), true),
         (&[1], FrameError::Short("verb"), false),
         (&[], FrameError::Short("version"), false),

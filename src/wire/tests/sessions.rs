@@ -12,7 +12,7 @@ use nightlatch_wire::session::{
 };
 use nightlatch_wire::{
     FrameError, MAX_FRAME, MAX_RHOST_BYTES, MAX_SERVICE_BYTES, MAX_TEXT_BYTES, MAX_USER_BYTES,
-    MAX_WORD_BYTES, Message, NO_LOGINUID, Parent,
+    MAX_WORD_BYTES, Message, NO_LOGINUID, Parent, Prompt, PromptStage,
 };
 
 use random::{message, row};
@@ -94,6 +94,17 @@ fn end() -> End {
     End { target: Target::Session(17), grace_s: 0, reason: "no_vm_role".to_owned(), text: String::new() }
 }
 
+fn prompt() -> Prompt {
+    Prompt {
+        stage: PromptStage::Begin,
+        user: "ann@contoso.com".to_owned(),
+        service: "sshd".to_owned(),
+        rhost: String::new(),
+        auth: String::new(),
+        parents: Vec::new(),
+    }
+}
+
 fn one_row(row: Row) -> Message {
     Message::Sessions(Sessions { rows: vec![row], more: false })
 }
@@ -101,7 +112,11 @@ fn one_row(row: Row) -> Message {
 /// A field's name, its fewest and most bytes, and a message that holds it.
 type Case = (&'static str, usize, usize, fn(String) -> Message);
 
-const TEXT_FIELDS: [Case; 28] = [
+const TEXT_FIELDS: [Case; 32] = [
+    ("user", 1, MAX_USER_BYTES, |v| Message::Prompt(Prompt { user: v, ..prompt() })),
+    ("service", 1, MAX_SERVICE_BYTES, |v| Message::Prompt(Prompt { service: v, ..prompt() })),
+    ("rhost", 0, MAX_RHOST_BYTES, |v| Message::Prompt(Prompt { rhost: v, ..prompt() })),
+    ("auth info", 0, MAX_AUTH_BYTES, |v| Message::Prompt(Prompt { auth: v, ..prompt() })),
     ("user", 1, MAX_USER_BYTES, |v| Message::Open(Open { user: v, ..open() })),
     ("rhost", 0, MAX_RHOST_BYTES, |v| Message::Open(Open { rhost: v, ..open() })),
     ("auth info", 0, MAX_AUTH_BYTES, |v| Message::Open(Open { auth: v, ..open() })),

@@ -10,6 +10,7 @@ use nightlatch_wire::session::{
 use nightlatch_wire::{
     Account, Auth, MAX_KEY_BYTES, MAX_KEY_TYPE_BYTES, MAX_LINE_BYTES, MAX_RHOST_BYTES, MAX_SERVICE_BYTES,
     MAX_TEXT_BYTES, MAX_TTY_BYTES, MAX_USER_BYTES, MAX_WORD_BYTES, Message, NO_LOGINUID, Offer, Parent,
+    Prompt, PromptStage,
 };
 
 /// Uids and audit sessions at the edges of what the kernel says.
@@ -35,7 +36,7 @@ fn parents(random: &mut Xorshift) -> Vec<Parent> {
 
 /// Any message, each verb as often as another.
 pub fn message(random: &mut Xorshift) -> Message {
-    match random.below(19) {
+    match random.below(20) {
         0 => {
             let big = random.below(8) == 0;
             let key = if big { String::new() } else { word(random, 0, 3_000) };
@@ -100,7 +101,15 @@ pub fn message(random: &mut Xorshift) -> Message {
             rows: (0..random.below(6)).map(|_| row(random)).collect(),
             more: flag(random),
         }),
-        17 => Message::Say(Say { id: random.next(), text: format!("{}\n\u{1b}", unicode(random, 0, 900)) }),
+        17 => Message::Prompt(Prompt {
+            stage: [PromptStage::Begin, PromptStage::Shown, PromptStage::Over][random.below(3)],
+            user: unicode(random, 1, MAX_USER_BYTES),
+            service: unicode(random, 1, MAX_SERVICE_BYTES),
+            rhost: unicode(random, 0, MAX_RHOST_BYTES),
+            auth: auth(random),
+            parents: parents(random),
+        }),
+        18 => Message::Say(Say { id: random.next(), text: format!("{}\n\u{1b}", unicode(random, 0, 900)) }),
         _ => Message::End(End {
             target: if flag(random) {
                 Target::Session(random.next())
