@@ -71,6 +71,7 @@ pub(crate) fn rows(quick: bool) -> Result<Vec<Row>, String> {
             name: NameClaim::Upn,
         }),
         options: nightlatch_wire::line::LineOptions::default(),
+        step_up_prompt: false,
         local_time: None,
     };
     let (trust, revoked, map, verified) =

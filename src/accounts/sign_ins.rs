@@ -152,6 +152,7 @@ mod tests {
             acrs: None,
             device: None,
             groups: None,
+            prompted: None,
         }
     }
 

@@ -32,6 +32,8 @@ pub struct AdmitRules {
     pub openpubkey: Option<ProofRules>,
     /// What a session may do beside a terminal.
     pub options: LineOptions,
+    /// Whether a sign-in at the prompt may follow, after sshd was told what a session may do.
+    pub step_up_prompt: bool,
     /// Turns a time into the node's own, for an sshd before 9.1, which reads no UTC; none prints UTC.
     pub local_time: Option<fn(Timestamp) -> Civil>,
 }
@@ -181,6 +183,7 @@ fn walk(
         acrs: None,
         device: None,
         groups: None,
+        prompted: None,
     };
     let options = options_for(rules, known.access, oid, None, &sign_in, now);
     let line = line_for(trail, &certificate, principal, ends, rules, options)?;
@@ -218,7 +221,7 @@ pub(super) fn options_for(
     sign_in: &SignIn,
     now: Timestamp,
 ) -> LineOptions {
-    let allowed = access.forwarding(&Circumstances {
+    let about = Circumstances {
         service: Service::Ssh,
         oid,
         role: None,
@@ -227,7 +230,8 @@ pub(super) fn options_for(
         from: None,
         began: None,
         now,
-    });
+    };
+    let allowed = access.forwarding(&about, rules.step_up_prompt);
     LineOptions {
         port_forwarding: rules.options.port_forwarding && allowed.port,
         agent_forwarding: rules.options.agent_forwarding && allowed.agent,

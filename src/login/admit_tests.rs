@@ -43,6 +43,7 @@ fn rig(source: KeySource) -> Rig {
             extensions: Extensions::default(),
             openpubkey: None,
             options: Default::default(),
+            step_up_prompt: false,
             local_time: None,
         },
         trust,

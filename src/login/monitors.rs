@@ -253,6 +253,7 @@ mod tests {
                 acrs: None,
                 device: None,
                 groups: None,
+                prompted: None,
             },
             forwarding: nightlatch_policy::Forwarding::ALL,
         };

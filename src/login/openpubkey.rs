@@ -116,6 +116,7 @@ fn sign_in(claims: &Claims) -> SignIn {
             Groups::Listed(groups) => Some(groups.clone()),
             Groups::Unsaid | Groups::TooMany => None,
         },
+        prompted: None,
     }
 }
 

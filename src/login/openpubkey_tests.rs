@@ -51,6 +51,7 @@ fn rig(expiration: Expiration) -> Rig {
         extensions: Extensions::default(),
         openpubkey: Some(ProofRules { expected, expiration, name: NameClaim::Upn }),
         options: Default::default(),
+        step_up_prompt: false,
         local_time: None,
     };
     Rig { issuer, keys, rules, revoked: Revocations::default(), trust: trust() }

@@ -5,7 +5,7 @@
 
 use nightlatch_model::{Answer, ObjectId, Reason, Role};
 
-use crate::access::{Ruled, command, sentence};
+use crate::access::{Missing, Ruled, command, sentence};
 use crate::answer::{Refused, RoleAnswer, UnknownCause};
 use crate::facts::{Facts, LoginRequest, Service};
 use crate::grace::{Grace, NoGrace};
@@ -18,6 +18,7 @@ pub struct Denial {
     reason: Reason,
     text: String,
     hint: String,
+    missing: Vec<Missing>,
 }
 
 impl Denial {
@@ -29,7 +30,17 @@ impl Denial {
             text.push_str("; ");
             text.push_str(&detail);
         }
-        Self { reason, text, hint: hint(reason, request, facts) }
+        let missing = match &facts.access {
+            Ruled::Refuses { reason: own, missing, .. } if *own == reason => missing.clone(),
+            _ => Vec::new(),
+        };
+        Self { reason, text, hint: hint(reason, request, facts), missing }
+    }
+
+    /// The evidence that an access rule did not find, where that is the reason.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
     }
 
     /// The one reason.

@@ -166,6 +166,7 @@ fn case(page: &Page<'_>, text: &CaseText) -> Result<Case, PolicyError> {
         acrs: text.acrs.clone(),
         device: text.device.unwrap_or(false).then(|| Guid::from_bytes(SOMEBODY)),
         groups: text.groups.as_ref().map(|list| page.words(list, form)).transpose()?,
+        prompted: None,
     };
     Ok(Case {
         name: text.name.get_ref().clone(),

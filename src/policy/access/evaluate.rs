@@ -7,8 +7,8 @@ use std::sync::Arc;
 use nightlatch_model::{Reason, Timestamp};
 
 use super::{
-    AccessRule, AccessRules, Circumstances, DoorKind, Forwarding, Limits, Missing, ProofKind, Require,
-    RuleEffect, Ruled, SignIn, Truth, Where, Who,
+    AccessRule, AccessRules, Circumstances, DoorKind, Forwarding, Limits, Missing, Require, RuleEffect,
+    Ruled, SignIn, Truth, Where, Who,
 };
 use crate::facts::Service;
 
@@ -101,24 +101,27 @@ impl AccessRules<'_> {
     }
 
     /// The ways through a session that every rule allows which could turn out to be the one that decides. Asked before
-    /// the role and the network are known: sshd is told of forwardings before it has a proof.
+    /// the role and the network are known: sshd is told of forwardings before it has a proof. Where a sign-in may follow at
+    /// the prompt, what it could show may be shown by then.
     #[must_use]
-    pub fn forwarding(&self, about: &Circumstances<'_>) -> Forwarding {
+    pub fn forwarding(&self, about: &Circumstances<'_>, prompt_follows: bool) -> Forwarding {
         let mut allowed = Forwarding::ALL;
         for rule in &self.policy.rules {
             let truth = self.look(rule, about).truth;
             if truth == Truth::No {
                 continue;
             }
-            let met = missing(&rule.require, about).is_empty();
-            if rule.effect == RuleEffect::Permit && !met {
+            let missing = missing(&rule.require, about);
+            let met = missing.is_empty();
+            let may_be_met = met || (prompt_follows && missing.iter().all(Missing::is_by_sign_in));
+            if rule.effect == RuleEffect::Permit && !may_be_met {
                 continue;
             }
             // A rule that can only refuse narrows nothing.
-            if rule.effect != RuleEffect::Deny && met {
+            if rule.effect != RuleEffect::Deny && may_be_met {
                 allowed = allowed.and(rule.limits.forward.unwrap_or(Forwarding::ALL));
             }
-            if truth == Truth::Yes {
+            if truth == Truth::Yes && (met || rule.effect != RuleEffect::Permit) {
                 break;
             }
         }
@@ -207,7 +210,7 @@ fn groups(who: &Who, about: &Circumstances<'_>) -> Truth {
 fn missing(require: &Require, about: &Circumstances<'_>) -> Vec<Missing> {
     let mut missing = Vec::new();
     let sign_in = about.sign_in;
-    if require.wants_claims() && sign_in.is_none_or(|sign_in| sign_in.proof != ProofKind::OpenPubkey) {
+    if require.wants_claims() && !sign_in.is_some_and(SignIn::has_claims) {
         missing.push(Missing::Claims);
     }
     let shown = |list: fn(&SignIn) -> &Option<Vec<String>>, word: &String| {
@@ -240,7 +243,7 @@ fn missing(require: &Require, about: &Circumstances<'_>) -> Vec<Missing> {
 
 /// What a certificate would have to tell for a rule to know whether it is about this person.
 fn claims_wanted(rule: &AccessRule, about: &Circumstances<'_>) -> Vec<Missing> {
-    let told = about.sign_in.is_some_and(|sign_in| sign_in.proof == ProofKind::OpenPubkey);
+    let told = about.sign_in.is_some_and(SignIn::has_claims);
     let groups = rule.who.groups.is_some() && about.sign_in.is_none_or(|sign_in| sign_in.groups.is_none());
     let guests = rule.who.guests.is_some() && about.guest.is_none();
     match (groups, guests, told) {

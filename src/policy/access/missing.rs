@@ -21,6 +21,18 @@ pub enum Missing {
     Age(u32),
 }
 
+impl Missing {
+    /// Whether a sign-in beside the certificate could show it. The certificate's own age it cannot change, and a code typed
+    /// on another machine says nothing about a device of the person's.
+    #[must_use]
+    pub const fn is_by_sign_in(&self) -> bool {
+        match self {
+            Self::Claims | Self::Groups | Self::Amr(_) | Self::Acrs(_) | Self::AuthAge(_) => true,
+            Self::Device | Self::Age(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -68,6 +68,43 @@ pub struct SignIn {
     /// The groups, only where the token lists them all: `groups`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<Guid>>,
+    /// When the person signed in at the prompt of this very login, where they did: the claims are that sign-in's as well,
+    /// whatever the certificate can say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompted: Option<Timestamp>,
+}
+
+impl SignIn {
+    /// Whether the claims of a sign-in stand behind it.
+    #[must_use]
+    pub const fn has_claims(&self) -> bool {
+        matches!(self.proof, ProofKind::OpenPubkey) || self.prompted.is_some()
+    }
+
+    /// What the certificate and a sign-in of the same person at the prompt show together. The certificate stays what it is,
+    /// with its kind and age; what both tell and only one can be right about, as which groups, it has told already.
+    #[must_use]
+    pub fn with_prompted(&self, fresh: &Self, at: Timestamp) -> Self {
+        let own = self.has_claims().then_some(self);
+        let list = |of: fn(&Self) -> &Option<Vec<String>>| {
+            let mut all = own.and_then(|own| of(own).clone()).unwrap_or_default();
+            let more = of(fresh).iter().flatten().filter(|word| !all.contains(word)).cloned();
+            let more: Vec<String> = more.collect();
+            all.extend(more);
+            (!all.is_empty()).then_some(all)
+        };
+        Self {
+            proof: self.proof,
+            issued: self.issued,
+            auth_time: own.and_then(|own| own.auth_time).max(fresh.auth_time),
+            amr: list(|one| &one.amr),
+            acrs: list(|one| &one.acrs),
+            // The code may be typed on any device: which one says nothing about this login.
+            device: own.and_then(|own| own.device),
+            groups: own.and_then(|own| own.groups.clone()).or_else(|| fresh.groups.clone()),
+            prompted: Some(at),
+        }
+    }
 }
 
 /// What the node is, for rules that are about some nodes only.

@@ -17,7 +17,7 @@ use nightlatch_wire::{
 
 use random::{message, row};
 
-const SEED_ROUNDS: u32 = 4_000;
+const SEED_ROUNDS: u32 = 5_000;
 /// Offsets in a body: version, verb, and the first field.
 const FIRST_FIELD: usize = 2;
 
@@ -406,7 +406,7 @@ fn a_page_with_too_many_rows_or_bytes_is_not_sent() {
 #[test]
 fn a_damaged_frame_is_refused_or_is_another_message_in_full() {
     let mut random = Xorshift::new(4);
-    let (mut refused, mut other) = ([0_u32; 20], [0_u32; 20]);
+    let (mut refused, mut other) = ([0_u32; 21], [0_u32; 21]);
     for _ in 0..SEED_ROUNDS {
         let mut bytes = body(&message(&mut random));
         let verb = usize::from(bytes[1]);

@@ -114,7 +114,7 @@ pub(crate) fn case(number: u64) -> Case {
         // What sshd is told before the role and the address are looked at.
         2 => {
             let early = Circumstances { role: None, from: None, ..scene.circumstances() };
-            Some(scene.with(&policy, |access| access.forwarding(&early)))
+            Some(scene.with(&policy, |access| access.forwarding(&early, false)))
         }
         _ => None,
     };

@@ -112,7 +112,14 @@ pub(crate) fn rules(dice: &mut Dice) -> Vec<Plain> {
     (0..=dice.below(NAMES.len())).map(|at| plain(dice, NAMES[at], rare)).collect()
 }
 
+/// One in five signed in at the prompt as well, by the second that it is: no throw of the dice, so that the others fall as
+/// they would.
 fn sign_in(dice: &mut Dice, reference: i64) -> SignIn {
+    let prompted = (reference.rem_euclid(5) == 0).then_some(Timestamp(reference));
+    SignIn { prompted, ..by_certificate(dice, reference) }
+}
+
+fn by_certificate(dice: &mut Dice, reference: i64) -> SignIn {
     let ago =
         |dice: &mut Dice| Timestamp(reference - dice.pick(&[-5, 0, 59, 60, 61, 900, 901, 3_600, 3_601]));
     let words = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<Vec<_>>();
@@ -124,6 +131,7 @@ fn sign_in(dice: &mut Dice, reference: i64) -> SignIn {
         acrs: None,
         device: None,
         groups: None,
+        prompted: None,
     };
     if dice.once_in(4) {
         // Some of them with words in them that such a certificate cannot say.

@@ -1,6 +1,6 @@
 //! The ways through a session, asked before all is known: never more than the rule allows that decides.
 
-use nightlatch_model::Role;
+use nightlatch_model::{Role, Timestamp};
 use nightlatch_policy::{AccessRules, DoorKind, Forwarding, Limits, RuleEffect, Ruled, Service};
 
 use crate::chance::{ADDRESSES, RESOURCES, rules, scene};
@@ -43,7 +43,7 @@ fn never_more_than_the_rule_that_decides_later() {
         let policy = policy(&rules(dice));
         let early = Scene { role: None, from: None, ..scene(dice) };
         early.with(&policy, |access| {
-            let told = access.forwarding(&early.circumstances());
+            let told = access.forwarding(&early.circumstances(), false);
             for scene in later(&early) {
                 let Some(allowed) = decided(access, &scene) else { continue };
                 assert!(
@@ -83,7 +83,7 @@ fn never_more_than_what_is_decided_when_more_is_known() {
         if dice.once_in(2) {
             early.resources.clear();
         }
-        let told = early.with(&policy, |access| access.forwarding(&early.circumstances()));
+        let told = early.with(&policy, |access| access.forwarding(&early.circumstances(), false));
         let Some(allowed) = late.with(&policy, |access| decided(access, &late)) else { continue };
         assert!(
             within(told, allowed),
@@ -116,7 +116,7 @@ fn no_less_than_the_rule_that_decides_where_all_is_known() {
         scene.with(&policy, |access| {
             let Some(allowed) = decided(access, &scene) else { return };
             assert_eq!(
-                access.forwarding(&scene.circumstances()),
+                access.forwarding(&scene.circumstances(), false),
                 allowed,
                 "policy {number}\n{policy:?}\n{scene:?}"
             );
@@ -176,7 +176,7 @@ fn compare(number: u64, mistake: Mistake, mut seen: impl FnMut(Forwarding)) -> R
         if !dice.once_in(4) {
             (scene.role, scene.from) = (None, None);
         }
-        let found = scene.with(&policy, |access| access.forwarding(&scene.circumstances()));
+        let found = scene.with(&policy, |access| access.forwarding(&scene.circumstances(), false));
         let want = ways(&rules, &scene, mistake);
         if found != want {
             return Err(format!("policy {number}\n{rules:?}\n{scene:?}\n{found:?} rather than {want:?}"));
@@ -212,8 +212,9 @@ fn rules_that_cannot_decide_take_nothing_away() {
     let none = Forwarding { port: false, agent: false, x11: false };
     let narrow = Limits { forward: Some(none), ..Limits::default() };
     let scene = Scene { service: Service::Ssh, sign_in: None, role: None, from: None, ..scene(&mut Dice(1)) };
-    let told =
-        |rules: &[Plain]| scene.with(&policy(rules), |access| access.forwarding(&scene.circumstances()));
+    let told = |rules: &[Plain]| {
+        scene.with(&policy(rules), |access| access.forwarding(&scene.circumstances(), false))
+    };
     let permit = || Plain { limits: narrow, ..Plain::new("narrow", RuleEffect::Permit) };
     let wide = || Plain::new("wide", RuleEffect::Permit);
     assert_eq!(told(&[]), Forwarding::ALL);
@@ -239,11 +240,42 @@ fn rules_that_cannot_decide_take_nothing_away() {
     // Which node it is may be found out until then; its labels are known.
     let bare = Scene { resources: vec![], labels: vec![("env", "prod")], ..scene.clone() };
     let told_bare =
-        |rules: &[Plain]| bare.with(&policy(rules), |access| access.forwarding(&bare.circumstances()));
+        |rules: &[Plain]| bare.with(&policy(rules), |access| access.forwarding(&bare.circumstances(), false));
     let at =
         |label| Plain { patterns: Some(vec!["/subscriptions/s1"]), labels: Some(vec![label]), ..permit() };
     assert_eq!(told_bare(&[at(("env", "prod")), wide()]), none);
     assert_eq!(told_bare(&[at(("env", "test")), wide()]), Forwarding::ALL);
     let door = Some(vec![DoorKind::Sudo]);
     assert_eq!(told(&[Plain { doors: door, ..permit() }]), Forwarding::ALL, "it is about another door");
+}
+
+/// Where a sign-in may follow at the prompt, what it shows takes nothing back of what sshd was told: whoever shows less must
+/// not be told more.
+#[test]
+fn never_more_than_what_a_sign_in_at_the_prompt_leads_to() {
+    let (mut permits, mut without) = (0_u32, 0_u32);
+    for number in 0..POLICIES {
+        let dice = &mut Dice(number ^ 0x5157_0000);
+        let policy = policy(&rules(dice));
+        let (before, other) = (scene(dice), scene(dice));
+        let (Some(certificate), Some(fresh)) = (&before.sign_in, &other.sign_in) else { continue };
+        let early = Scene { role: None, from: None, ..before.clone() };
+        let both = certificate.with_prompted(fresh, Timestamp(before.now));
+        // The sign-in may say that the person is a guest, where the certificate does not.
+        let guest = before.guest.or(other.guest);
+        let late = Scene { sign_in: Some(both), guest, ..before.clone() };
+        let told = early.with(&policy, |access| access.forwarding(&early.circumstances(), true));
+        let plain = early.with(&policy, |access| access.forwarding(&early.circumstances(), false));
+        assert!(within(told, plain), "policy {number}: {told:?} {plain:?}\n{policy:?}");
+        for scene in [&before, &late] {
+            let Some(allowed) = scene.with(&policy, |access| decided(access, scene)) else { continue };
+            assert!(
+                within(told, allowed),
+                "policy {number}: {told:?} {allowed:?}\n{policy:?}\n{early:?}\n{scene:?}"
+            );
+            permits += 1;
+            without += u32::from(!within(plain, allowed));
+        }
+    }
+    assert!(permits > 5_000 && without > 20, "it shows nothing: {permits} {without}");
 }

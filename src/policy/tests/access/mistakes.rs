@@ -26,7 +26,7 @@ mistakes! {
     UnknownZoneIsUtc LastMinuteStillIn DayOfTheEnd
     FirstNetworkOnly MappedStaysSix
     AdminIsAlsoUser NoGuestsIsNoCondition UnknownGuestIsNone UnlistedGroupsAreNone EveryGroup
-    AgesNow LastSecondTooOld AuthAgeByIssue ClaimsOfEntraBelieved AnyAmr AnyContext DeviceForgotten;
+    AgesNow LastSecondTooOld AuthAgeByIssue ClaimsOfEntraBelieved PromptNotBelieved AnyAmr AnyContext DeviceForgotten;
 
     IN_POSSIBLE:
     PossibleIsPassedOver PossibleStepUpIsPassedOver PossibleWithoutEvidence PossibleWidens PossibleClearsOwn

@@ -235,8 +235,12 @@ fn permits(rule: &Plain, before: &[&Plain], closes: Option<i64>, mistake: Mistak
 
 fn look(rule: &Plain, scene: &Scene, mistake: Mistake) -> Looked {
     let mut all = vec![];
-    // One kind of certificate has claims in it. Where it is that one, another of its kind may list groups.
-    let has_claims = scene.sign_in.as_ref().is_some_and(|sign_in| sign_in.proof == ProofKind::OpenPubkey);
+    // One kind of certificate has claims in it, and whoever signed in at the prompt showed them beside it. Where there are
+    // claims, others of their kind may list groups.
+    let has_claims = scene.sign_in.as_ref().is_some_and(|sign_in| {
+        let prompted = sign_in.prompted.is_some() && mistake != Mistake::PromptNotBelieved;
+        sign_in.proof == ProofKind::OpenPubkey || prompted
+    });
     let (groups_by, guests_by) = match has_claims {
         true if mistake == Mistake::GroupsByClaims => (Some(Missing::Claims), None),
         true if mistake == Mistake::GuestsByGroups => (Some(Missing::Groups), Some(Missing::Groups)),
@@ -328,7 +332,8 @@ fn not_shown(rule: &Plain, scene: &Scene, mistake: Mistake) -> Vec<Missing> {
         |then: i64, most: u32| at - then <= i64::from(most) - i64::from(mistake == Mistake::LastSecondTooOld);
     let asks = !rule.amr.is_empty() || !rule.acrs.is_empty() || rule.device || rule.max_auth_age.is_some();
     let believed = |sign_in: &&SignIn| {
-        sign_in.proof == ProofKind::OpenPubkey || mistake == Mistake::ClaimsOfEntraBelieved
+        let prompted = sign_in.prompted.is_some() && mistake != Mistake::PromptNotBelieved;
+        sign_in.proof == ProofKind::OpenPubkey || prompted || mistake == Mistake::ClaimsOfEntraBelieved
     };
     // What only the one kind of certificate can say.
     let claims = scene.sign_in.as_ref().filter(believed);

@@ -27,6 +27,7 @@ fn sign_in() -> SignIn {
         acrs: Some(vec!["c1".to_owned(), "c2".to_owned()]),
         device: Some(guid(9)),
         groups: Some(vec![guid(1)]),
+        prompted: None,
     }
 }
 
@@ -256,4 +257,43 @@ fn every_refusal_is_printable_and_names_its_rule() {
     ] {
         assert!(seen.get(word).is_some_and(|count| *count > 300), "{seen:?}: it shows nothing");
     }
+}
+
+/// What a sign-in at the prompt adds, and what it leaves to the certificate.
+#[test]
+fn a_sign_in_at_the_prompt_adds_claims_and_makes_no_other_certificate() {
+    let at = Timestamp(5_000);
+    let own = SignIn {
+        issued: Timestamp(1_000),
+        auth_time: Some(Timestamp(900)),
+        amr: Some(vec!["pwd".into(), "mfa".into()]),
+        acrs: None,
+        device: Some(guid(7)),
+        ..sign_in()
+    };
+    let fresh = SignIn {
+        issued: Timestamp(4_990),
+        auth_time: Some(Timestamp(4_980)),
+        amr: Some(vec!["mfa".into(), "fido".into()]),
+        acrs: Some(vec!["c1".into()]),
+        device: Some(guid(8)),
+        groups: Some(vec![guid(9)]),
+        ..sign_in()
+    };
+    let both = own.with_prompted(&fresh, at);
+    assert_eq!(both.prompted, Some(at));
+    assert_eq!((both.proof, both.issued, both.device), (own.proof, own.issued, own.device));
+    assert_eq!(both.auth_time, fresh.auth_time);
+    assert_eq!(both.amr, Some(vec!["pwd".into(), "mfa".into(), "fido".into()]));
+    assert_eq!((both.acrs, &both.groups), (fresh.acrs.clone(), &own.groups));
+    // A sign-in that does not say when credentials were given takes nothing away.
+    let silent = SignIn { auth_time: None, amr: None, ..fresh.clone() };
+    assert_eq!(own.with_prompted(&silent, at).auth_time, own.auth_time);
+    assert_eq!(own.with_prompted(&silent, at).amr, own.amr);
+    // What a certificate of Entra's seems to say beside it is not believed.
+    let entra = SignIn { proof: ProofKind::Entra, ..own };
+    let both = entra.with_prompted(&fresh, at);
+    assert!(!entra.has_claims() && both.has_claims());
+    assert_eq!((both.proof, both.amr, both.device), (ProofKind::Entra, fresh.amr, None));
+    assert_eq!((both.auth_time, both.groups), (fresh.auth_time, fresh.groups));
 }

@@ -189,7 +189,7 @@ fn what_the_rules_themselves_told_is_never_too_much() {
     for number in 0..FEWER_CASES {
         let mut case = case(number);
         let early = Scene { role: None, from: None, ..case.scene.clone() };
-        let told = early.with(&case.policy, |access| access.forwarding(&early.circumstances()));
+        let told = early.with(&case.policy, |access| access.forwarding(&early.circumstances(), false));
         case.facts.told = Some(told);
         let ruling = case.by_rules();
         assert_ne!(refused(&ruling.judgement), Some(Reason::PolicyChanged), "case {number}");

@@ -46,7 +46,10 @@ fn of(ruled: &Ruled) -> Said {
 fn same_evidence(ruled: &Ruled, model: &[Missing], scene: &Scene) -> bool {
     let told = if let Ruled::Refuses { missing, .. } = ruled { missing.as_slice() } else { &[] };
     let both = |one: &[Missing], two: &[Missing]| one.iter().all(|missing| two.contains(missing));
-    let odd = scene.sign_in.as_ref().is_some_and(|s| s.proof == ProofKind::Entra && s.amr.is_some());
+    let odd = scene
+        .sign_in
+        .as_ref()
+        .is_some_and(|s| s.proof == ProofKind::Entra && s.prompted.is_none() && s.amr.is_some());
     both(told, model) && (both(model, told) || (odd && told.contains(&Missing::Claims)))
 }
 
