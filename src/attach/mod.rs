@@ -7,6 +7,7 @@
 mod blocks;
 pub mod doctor;
 pub mod glob;
+mod interactive;
 pub mod nsswitch;
 pub mod pam_edit;
 pub mod pam_stack;
@@ -23,6 +24,7 @@ mod tools;
 #[cfg(test)]
 mod run_tests;
 
+pub use interactive::Interactive;
 pub use place::Root;
 pub use plan::{Mode, Wish};
 pub use refusal::Refusal;

@@ -5,6 +5,7 @@
 use nightlatch_model::{UID_HIGH, UID_LOW};
 
 use super::blocks;
+use super::interactive::Interactive;
 use super::pam_stack::{Rule, statements};
 use super::refusal::Refusal;
 
@@ -46,11 +47,25 @@ fn session_lines() -> String {
     )
 }
 
+/// The three calls that ask for a sign-in at the prompt, behind one gate. The first ends well when there is nothing to ask
+/// for; the second when a sign-in waits; the third asks for a line, which nobody reads, and ends well when it is over.
+/// `ignore` is what pam_exec says when sshd sets credentials: it must not end that phase.
+#[must_use]
+pub fn step_up_lines() -> String {
+    let exec = format!("pam_exec.so {}", EXEC_WORDS.join(" "));
+    let gate = gate("auth").replace("default=1]", "default=3]");
+    format!(
+        "{gate}auth [success=done default=ignore] {exec} {HELPER} step-up begin\n\
+         auth [success=ignore ignore=ignore default=die] {exec} {HELPER} step-up shown\n\
+         auth [success=done ignore=ignore default=die] {exec} expose_authtok {HELPER} step-up over\n"
+    )
+}
+
 /// What a service gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The reason text through keyboard-interactive.
-    pub auth: bool,
+    /// What keyboard-interactive is used for.
+    pub interactive: Interactive,
     /// The session's record and a home, at the end, behind everything that sets the session up.
     pub session: bool,
 }
@@ -63,11 +78,16 @@ pub fn attach(path: &str, text: &str, wanted: Wanted) -> Result<String, Refusal>
     let mut new = detach(path, text)?;
     let at = account_place(&new).ok_or_else(|| Refusal::NoAccountPhase(path.to_owned()))?;
     new = blocks::insert(&new, at, &ask("account"));
-    if wanted.auth {
+    let auth = match wanted.interactive {
+        Interactive::Nothing => None,
+        Interactive::Reason => Some(ask("auth")),
+        Interactive::StepUp => Some(step_up_lines()),
+    };
+    if let Some(auth) = auth {
         let place = statements(&new).into_iter().find(|(_, rule)| {
             rule.kind == "auth" || (rule.kind == "@include" && rule.module == "common-auth")
         });
-        new = blocks::insert(&new, place.map_or(0, |(at, _)| at), &ask("auth"));
+        new = blocks::insert(&new, place.map_or(0, |(at, _)| at), &auth);
     }
     if wanted.session {
         new = blocks::append(&new, &session_lines());
@@ -124,7 +144,7 @@ fn brings_account(rule: &Rule) -> bool {
 mod tests {
     use super::*;
 
-    const BOTH: Wanted = Wanted { auth: false, session: true };
+    const BOTH: Wanted = Wanted { interactive: Interactive::Nothing, session: true };
     /// The statements of Debian 12.
     const DEBIAN_SSHD: &str = "\
 # Standard Un*x authentication.
@@ -201,7 +221,8 @@ session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe
             "account [success=ignore user_unknown=ignore default=1] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575\n\
              account requisite pam_exec.so seteuid quiet stdout /usr/libexec/nightlatch/pam\n"
         ));
-        let sudo = attach("sudo", DEBIAN_SUDO, Wanted { auth: false, session: false }).unwrap();
+        let sudo = attach("sudo", DEBIAN_SUDO, Wanted { interactive: Interactive::Nothing, session: false })
+            .unwrap();
         assert!(sudo.find("pam_exec.so") < sudo.find("@include common-account"));
         assert!(!sudo.contains("pam_mkhomedir"));
         let azure = attach("sshd", AZURE_LINUX, BOTH).unwrap();
@@ -215,7 +236,8 @@ session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe
         assert!(debian.ends_with(&format!("@include common-password\n{SESSION}")), "{debian}");
         let azure = attach("sshd", AZURE_LINUX, BOTH).unwrap();
         assert!(azure.ends_with(&format!("# End /etc/pam.d/sshd{}", joined(SESSION))), "{azure}");
-        let sudo = attach("sudo", DEBIAN_SUDO, Wanted { auth: false, session: false }).unwrap();
+        let sudo = attach("sudo", DEBIAN_SUDO, Wanted { interactive: Interactive::Nothing, session: false })
+            .unwrap();
         let ours = sudo.lines().filter(|line| line.starts_with("session") && line.contains("nightlatch"));
         assert_eq!(ours.count(), 0, "{sudo}");
     }
@@ -236,7 +258,7 @@ session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe
     #[test]
     fn one_mode_takes_the_others_lines_out() {
         for text in [DEBIAN_SSHD, AZURE_LINUX] {
-            for wanted in [BOTH, Wanted { auth: true, session: true }] {
+            for wanted in [BOTH, Wanted { interactive: Interactive::StepUp, session: true }] {
                 let (watching, deciding) =
                     (observe("sshd", text).unwrap(), attach("sshd", text, wanted).unwrap());
                 assert_eq!(attach("sshd", &watching, wanted).unwrap(), deciding);
@@ -249,12 +271,36 @@ session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe
     #[test]
     fn twice_is_once_and_out_is_as_before() {
         for text in [DEBIAN_SSHD, DEBIAN_SUDO, AZURE_LINUX] {
-            for wanted in [BOTH, Wanted { auth: true, session: true }, Wanted { auth: true, session: false }]
-            {
+            for wanted in [
+                BOTH,
+                Wanted { interactive: Interactive::Reason, session: true },
+                Wanted { interactive: Interactive::StepUp, session: false },
+            ] {
                 let once = attach("x", text, wanted).unwrap();
                 assert_eq!(attach("x", &once, wanted).unwrap(), once);
                 assert_eq!(detach("x", &once).unwrap(), text);
             }
+        }
+    }
+
+    /// Each ends well only for us: a local user jumps over all of them, and nobody reaches what follows them but by ours.
+    #[test]
+    fn a_sign_in_at_the_prompt_is_asked_for_first_and_of_our_uids_alone() {
+        let exec = "pam_exec.so seteuid quiet stdout";
+        let lines = format!(
+            "auth [success=ignore user_unknown=ignore default=3] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575\n\
+             auth [success=done default=ignore] {exec} {HELPER} step-up begin\n\
+             auth [success=ignore ignore=ignore default=die] {exec} {HELPER} step-up shown\n\
+             auth [success=done ignore=ignore default=die] {exec} expose_authtok {HELPER} step-up over\n\
+             # END nightlatch\n"
+        );
+        let wanted = Wanted { interactive: Interactive::StepUp, session: true };
+        for (text, first) in [(DEBIAN_SSHD, "@include common-auth"), (AZURE_LINUX, "auth            include")]
+        {
+            let new = attach("sshd", text, wanted).unwrap();
+            assert!(new.contains(&format!("{lines}{first}")), "{new}");
+            assert_eq!(new.matches("step-up").count(), 3);
+            assert_eq!(attach("sshd", &new, BOTH).unwrap(), attach("sshd", text, BOTH).unwrap());
         }
     }
 
@@ -263,7 +309,7 @@ session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe
     fn no_jump_of_others_is_lengthened() {
         let text = "account [success=1 default=ignore] pam_a.so\naccount requisite pam_deny.so\n\
                     account required pam_unix.so\n";
-        let new = attach("x", text, Wanted { auth: false, session: false }).unwrap();
+        let new = attach("x", text, Wanted { interactive: Interactive::Nothing, session: false }).unwrap();
         assert!(new.find("pam_exec.so") < new.find("pam_a.so"), "{new}");
     }
 

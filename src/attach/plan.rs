@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::interactive::Interactive;
 use super::nsswitch::{self, Swap};
 use super::pam_edit::{self, Wanted};
 use super::pam_stack;
@@ -47,8 +48,8 @@ impl Mode {
 pub struct Wish {
     /// `mode`.
     pub mode: Mode,
-    /// `login.interactive_reason`.
-    pub interactive_reason: bool,
+    /// `login.interactive_reason` or `login.step_up_prompt`.
+    pub interactive: Interactive,
 }
 
 /// What detach needs to know.
@@ -151,7 +152,7 @@ fn own_text(root: &Root, path: &str) -> Result<Option<String>, Refusal> {
 pub fn attach(root: &Root, wish: Wish) -> Result<Plan, Refusal> {
     match wish.mode {
         Mode::Observe => observe(root),
-        Mode::Enforce => enforce(root, wish.interactive_reason),
+        Mode::Enforce => enforce(root, wish.interactive),
     }
 }
 
@@ -188,7 +189,7 @@ fn sshd_service(root: &Root) -> Result<String, Refusal> {
 }
 
 /// sshd comes last: by then everything that a login needs is in place.
-fn enforce(root: &Root, interactive_reason: bool) -> Result<Plan, Refusal> {
+fn enforce(root: &Root, interactive: Interactive) -> Result<Plan, Refusal> {
     let (main, lines) = sshd_lines(root)?;
     let others = ready::other_agent(root, &lines);
     if !others.is_empty() {
@@ -218,7 +219,8 @@ fn enforce(root: &Root, interactive_reason: bool) -> Result<Plan, Refusal> {
             continue;
         }
         let login = service == "sshd";
-        let wanted = Wanted { auth: login && interactive_reason, session: login };
+        let wanted =
+            Wanted { interactive: if login { interactive } else { Interactive::Nothing }, session: login };
         let new = pam_edit::attach(&path, &text, wanted)?;
         plan.add(&path, Some(text), Some(new), 0o644);
     }
@@ -231,7 +233,7 @@ fn enforce(root: &Root, interactive_reason: bool) -> Result<Plan, Refusal> {
     }
 
     let before = own_text(root, sshd_edit::DROP_IN)?;
-    plan.add(sshd_edit::DROP_IN, before, Some(sshd_edit::drop_in(interactive_reason)), 0o644);
+    plan.add(sshd_edit::DROP_IN, before, Some(sshd_edit::drop_in(interactive)), 0o644);
     let new = sshd_edit::attach(&main)?;
     plan.add(sshd_config::MAIN, Some(main), Some(new), 0o600);
     Ok(plan)

@@ -5,6 +5,7 @@ use std::fs::File;
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::interactive::Interactive;
 use super::place::Root;
 use super::plan::{self, Change, FOLDER, Memory, Mode, Plan, Wish};
 use super::refusal::Refusal;
@@ -48,7 +49,7 @@ pub fn attach(root: &Root, tools: &dyn Tools, wish: Wish, dry_run: bool) -> Resu
     root.private_folder(FOLDER)?;
     let _only_one = lock(root)?;
     match wish.mode {
-        Mode::Enforce => try_on_a_copy(root, tools, wish.interactive_reason)?,
+        Mode::Enforce => try_on_a_copy(root, tools, wish.interactive)?,
         Mode::Observe if touches_sshd(&plan.changes) => try_without_us(root, tools)?,
         Mode::Observe => {}
     }
@@ -137,11 +138,11 @@ fn lock(root: &Root) -> Result<Flock<File>, Refusal> {
 }
 
 /// sshd and visudo judge what they would read, before they read it.
-fn try_on_a_copy(root: &Root, tools: &dyn Tools, interactive_reason: bool) -> Result<(), Refusal> {
+fn try_on_a_copy(root: &Root, tools: &dyn Tools, interactive: Interactive) -> Result<(), Refusal> {
     let place = |name: &str| format!("{FOLDER}/trial-{name}");
     let shown = |name: &str| root.path(&place(name)).display().to_string();
     let (main, _) = plan::sshd_lines(root)?;
-    root.write(&place("nightlatch.conf"), &sshd_edit::drop_in(interactive_reason), 0o600)?;
+    root.write(&place("nightlatch.conf"), &sshd_edit::drop_in(interactive), 0o600)?;
     root.write(&place("sshd_config"), &sshd_edit::trial(&main, &shown("nightlatch.conf"))?, 0o600)?;
     root.write(&place("sudoers"), &plan::sudoers(), 0o440)?;
     let sshd = tools.run(SSHD, &["-t", "-f", &shown("sshd_config")]);

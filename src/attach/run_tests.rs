@@ -8,7 +8,7 @@ use super::pam_edit::HELPER;
 use super::plan::{FOLDER, SUDOERS};
 use super::sshd_config::MAIN;
 use super::sshd_edit::{DROP_IN, HOOK};
-use super::{Mode, Refusal, Root, Said, Tools, Wish, attach, detach};
+use super::{Interactive, Mode, Refusal, Root, Said, Tools, Wish, attach, detach};
 
 const AKS: &str = "Include /etc/ssh/sshd_config.d/99-aks-cis.conf\nPubkeyAuthentication no\nUsePAM yes\n";
 const PAM: &str = "@include common-auth\n@include common-account\n@include common-session";
@@ -122,7 +122,7 @@ impl Stage {
     }
 
     fn attach_in(&self, mode: Mode) -> Result<super::Report, Refusal> {
-        attach(&self.root, &self.fake, Wish { mode, interactive_reason: false }, false)
+        attach(&self.root, &self.fake, Wish { mode, interactive: Interactive::Nothing }, false)
     }
 
     fn reloads(&self) -> usize {
@@ -154,7 +154,7 @@ fn in_and_out_leaves_every_byte_and_mode() {
 fn a_dry_run_writes_nothing_and_shows_lines() {
     let stage = stage();
     let before = stage.everything();
-    let wish = Wish { mode: Mode::Enforce, interactive_reason: true };
+    let wish = Wish { mode: Mode::Enforce, interactive: Interactive::Reason };
     let report = attach(&stage.root, &stage.fake, wish, true).unwrap();
     assert_eq!(stage.everything(), before);
     let sudoers = report.changes.iter().find(|change| change.path == SUDOERS).unwrap();
@@ -171,7 +171,7 @@ fn a_dry_run_writes_nothing_and_shows_lines() {
         "{sshd:?}"
     );
 
-    let wish = Wish { mode: Mode::Observe, interactive_reason: true };
+    let wish = Wish { mode: Mode::Observe, interactive: Interactive::Reason };
     let report = attach(&stage.root, &stage.fake, wish, true).unwrap();
     assert_eq!(stage.everything(), before);
     let lines: Vec<String> = report.changes.iter().flat_map(super::plan::Change::lines).collect();

@@ -1,6 +1,7 @@
 //! Our part of sshd's configuration: one file with one Match block, and, where sshd_config names no
 //! folder that holds it, one marked Include at the top. Local users never match.
 
+use super::interactive::Interactive;
 use super::refusal::Refusal;
 use super::{blocks, sshd_config};
 
@@ -15,17 +16,11 @@ pub const MATCH: &str = "User *@*,????????-????-????-????-????????????";
 /// The first words of our file, by which it is known as ours.
 pub(super) const HEADER: &str = "# Written by `nightlatch attach`";
 
-/// How a key and, where configured, the reason text are asked for.
-#[must_use]
-pub const fn authentication_methods(interactive_reason: bool) -> &'static str {
-    if interactive_reason { "publickey keyboard-interactive:pam" } else { "publickey" }
-}
-
 /// Our file.
 #[must_use]
-pub fn drop_in(interactive_reason: bool) -> String {
-    let methods = authentication_methods(interactive_reason);
-    let keyboard = if interactive_reason { "    KbdInteractiveAuthentication yes\n" } else { "" };
+pub fn drop_in(interactive: Interactive) -> String {
+    let methods = interactive.methods();
+    let keyboard = if interactive.is_used() { "    KbdInteractiveAuthentication yes\n" } else { "" };
     format!(
         "{HEADER}; `nightlatch detach` removes it. Changes here are lost.\n\
          Match {MATCH}\n    \
@@ -97,9 +92,18 @@ mod tests {
 
     #[test]
     fn the_block_asks_us_and_nobody_else() {
-        let text = drop_in(false);
+        let text = drop_in(Interactive::Nothing);
         assert!(text.contains("AuthorizedKeysFile none") && !text.contains("%C"));
-        assert!(!text.contains("Kbd") && drop_in(true).contains("publickey keyboard-interactive:pam\n"));
+        assert!(!text.contains("Kbd") && text.contains("    AuthenticationMethods publickey\n"));
+        for (interactive, methods) in [
+            (Interactive::Reason, "publickey keyboard-interactive:pam"),
+            // Never keyboard-interactive alone: it would let in without a certificate.
+            (Interactive::StepUp, "publickey,keyboard-interactive:pam"),
+        ] {
+            let text = drop_in(interactive);
+            assert!(text.contains(&format!("    AuthenticationMethods {methods}\n")), "{text}");
+            assert!(text.contains("    KbdInteractiveAuthentication yes\n"), "{text}");
+        }
         // One Match, and nothing before it: a global keyword of ours would be every user's.
         let statements: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(statements.iter().position(|line| line.starts_with("Match ")), Some(0));

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
-use crate::attach::{Mode, Refusal, Report, Root, System, Wish, attach, detach};
-use crate::config::{self, load_installed};
+use crate::agent::SettingsError;
+use crate::attach::{Interactive, Mode, Refusal, Report, Root, System, Wish, attach, detach};
+use crate::config::{self, Config, load_installed};
 
 /// Attaches, or shows what it would do.
 pub(super) fn run(dry_run: bool, format: Format) -> u8 {
@@ -22,9 +23,18 @@ pub(super) fn run(dry_run: bool, format: Format) -> u8 {
         config::Mode::Observe => Mode::Observe,
         config::Mode::Enforce => Mode::Enforce,
     };
-    let interactive_reason = loaded.config.login.interactive_reason.unwrap_or(false);
-    let done = attach(&Root::default(), &System, Wish { mode, interactive_reason }, dry_run);
+    let Some(interactive) = interactive(&loaded.config) else {
+        complain(&SettingsError::TwoInteractive.to_string());
+        return NO;
+    };
+    let done = attach(&Root::default(), &System, Wish { mode, interactive }, dry_run);
     report(done, dry_run, format, Some(mode))
+}
+
+/// What keyboard-interactive is for; `None` where the configuration wants two things of it.
+pub(super) fn interactive(config: &Config) -> Option<Interactive> {
+    let on = |switch: Option<bool>| switch.unwrap_or(false);
+    Interactive::of(on(config.login.interactive_reason), on(config.login.step_up_prompt))
 }
 
 const fn success(mode: Option<Mode>) -> &'static str {

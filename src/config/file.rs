@@ -251,6 +251,9 @@ pub struct Login {
     pub x11_forwarding: Option<bool>,
     /// Show why sshd refused a certificate through keyboard-interactive. Default false.
     pub interactive_reason: Option<bool>,
+    /// Ask whoever lacks what an access rule wants for a sign-in at the prompt, behind the certificate. Needs
+    /// `openpubkey.client_ids`, and keeps out clients that can answer no prompt. Default false.
+    pub step_up_prompt: Option<bool>,
     /// Uids that settle a collision of two names.
     pub uid_overrides: BTreeMap<LoginName, u32>,
 }

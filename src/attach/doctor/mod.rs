@@ -11,6 +11,7 @@ mod running;
 mod session;
 mod sshd;
 
+use super::interactive::Interactive;
 use super::place::Root;
 use super::tools::Tools;
 
@@ -76,8 +77,8 @@ impl Finding {
 pub struct Expected {
     /// Whose login is looked at: a login name that our Match covers.
     pub user: String,
-    /// `login.interactive_reason`.
-    pub interactive_reason: bool,
+    /// `login.interactive_reason` or `login.step_up_prompt`.
+    pub interactive: Interactive,
     /// `login.login_grace_time` in seconds.
     pub login_grace_s: i64,
     /// `mode = "observe"`.
@@ -89,7 +90,7 @@ pub struct Expected {
 pub fn examine(root: &Root, tools: &dyn Tools, expected: &Expected) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(sshd::examine(root, tools, expected));
-    findings.extend(pam::examine(root, expected.interactive_reason, expected.observing));
+    findings.extend(pam::examine(root, expected.interactive, expected.observing));
     findings.extend(names::examine(root));
     findings.extend(files::examine(root, tools, expected.observing));
     let answers = findings.iter().any(|finding| finding.check == names::ANSWER && finding.state == State::Ok);

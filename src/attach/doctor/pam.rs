@@ -1,15 +1,16 @@
 //! Whether PAM asks us, early enough, for our users and for nobody else.
 
 use super::Finding;
-use crate::attach::pam_edit::{EXEC_WORDS, GATE_CONTROL, HELPER, gate_arguments};
-use crate::attach::pam_stack::{Rule, phase, service_text};
+use crate::attach::interactive::Interactive;
+use crate::attach::pam_edit::{EXEC_WORDS, GATE_CONTROL, HELPER, gate_arguments, step_up_lines};
+use crate::attach::pam_stack::{Rule, phase, service_text, statements};
 use crate::attach::place::Root;
 use crate::attach::plan::{self, Mode};
 use crate::attach::ready;
 
 const ATTACH: &str = "run `nightlatch attach`";
 
-pub(super) fn examine(root: &Root, interactive_reason: bool, observing: bool) -> Vec<Finding> {
+pub(super) fn examine(root: &Root, interactive: Interactive, observing: bool) -> Vec<Finding> {
     let file = |name: &str| service_text(root, name);
     let mut findings = Vec::new();
     for (service, check) in plan::SERVICES.into_iter().zip(["pam.sshd", "pam.sudo", "pam.sudo_i"]) {
@@ -23,8 +24,12 @@ pub(super) fn examine(root: &Root, interactive_reason: bool, observing: bool) ->
             ));
         }
     }
-    if interactive_reason {
-        findings.push(asks_us("pam.reason", "sshd", "auth", &phase("sshd", "auth", &file)));
+    match interactive {
+        Interactive::Nothing => {}
+        Interactive::Reason => {
+            findings.push(asks_us("pam.reason", "sshd", "auth", &phase("sshd", "auth", &file)));
+        }
+        Interactive::StepUp => findings.push(step_up(&phase("sshd", "auth", &file))),
     }
     let sessions = phase("sshd", "session", &file);
     findings.push(super::session::judge(&sessions, observing));
@@ -92,6 +97,28 @@ pub(super) fn asks_us(check: &'static str, service: &str, kind: &str, rules: &[R
     }
 }
 
+/// Whether the lines of a sign-in at the prompt stand as attach writes them, before anything that may pass them by: as
+/// often as one of them is changed, a way in without the sign-in or a lock-out comes of it.
+fn step_up(rules: &[Rule]) -> Finding {
+    const CHECK: &str = "pam.step_up";
+    let ours: Vec<Rule> = statements(&step_up_lines()).into_iter().map(|(_, rule)| rule).collect();
+    let Some(at) = rules.windows(ours.len()).position(|window| window == ours) else {
+        return Finding::fail(
+            CHECK,
+            "the auth phase of sshd does not ask for a sign-in as it should",
+            ATTACH,
+        );
+    };
+    match rules.get(..at).unwrap_or_default().iter().find(|rule| rule.may_skip()) {
+        Some(rule) => {
+            let seen =
+                format!("sshd: `auth {} {}` before our lines may pass them by", rule.control, rule.module);
+            Finding::fail(CHECK, seen, ATTACH)
+        }
+        None => Finding::ok(CHECK, "the auth phase of sshd asks for a sign-in, of our uids only"),
+    }
+}
+
 fn home(rules: &[Rule]) -> Finding {
     const CHECK: &str = "pam.home";
     let Some(at) = rules.iter().rposition(|rule| rule.module_name() == "pam_mkhomedir.so") else {
@@ -127,7 +154,7 @@ mod tests {
     }
 
     fn attached() -> String {
-        attach("sshd", SSHD, Wanted { auth: false, session: true }).unwrap()
+        attach("sshd", SSHD, Wanted { interactive: Interactive::Nothing, session: true }).unwrap()
     }
 
     #[test]

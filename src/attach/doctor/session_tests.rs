@@ -1,4 +1,5 @@
 use super::*;
+use crate::attach::interactive::Interactive;
 use crate::attach::pam_edit::{Wanted, attach, observe};
 use crate::attach::pam_stack::phase;
 
@@ -16,7 +17,7 @@ fn rules(text: &str) -> Vec<Rule> {
 }
 
 fn deciding() -> String {
-    attach("sshd", SSHD, Wanted { auth: false, session: true }).unwrap()
+    attach("sshd", SSHD, Wanted { interactive: Interactive::Nothing, session: true }).unwrap()
 }
 
 fn watching() -> String {
@@ -113,12 +114,16 @@ fn what_mode_enforce_left_is_named_file_by_file() {
     root.write("/etc/pam.d/sshd", &watching(), 0o644).unwrap();
     root.write(sshd_config::MAIN, "UsePAM yes\n", 0o600).unwrap();
     assert_eq!(left_of_enforce(&root).state, State::Ok);
-    let sudo =
-        attach("sudo", "account required pam_unix.so\n", Wanted { auth: false, session: false }).unwrap();
+    let sudo = attach(
+        "sudo",
+        "account required pam_unix.so\n",
+        Wanted { interactive: Interactive::Nothing, session: false },
+    )
+    .unwrap();
     for (path, text) in [
         ("/etc/pam.d/sudo", sudo),
         (plan::SUDOERS, plan::sudoers()),
-        (sshd_edit::DROP_IN, sshd_edit::drop_in(false)),
+        (sshd_edit::DROP_IN, sshd_edit::drop_in(Interactive::Nothing)),
         (sshd_config::MAIN, sshd_edit::attach("UsePAM yes\n").unwrap()),
     ] {
         let before = root.text(path).unwrap();

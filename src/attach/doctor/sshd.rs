@@ -1,6 +1,7 @@
 //! What sshd does for one of our names, by its own words (`sshd -T -C`), and who else asks for its hook.
 
 use super::{Expected, Finding, State};
+use crate::attach::interactive::Interactive;
 use crate::attach::place::Root;
 use crate::attach::sshd_config::{Effective, Line, version};
 use crate::attach::tools::{Tools, connection_of};
@@ -72,6 +73,9 @@ fn age(version: Option<(u32, u32)>) -> Option<Finding> {
     Some(Finding::ok("sshd.version", format!("OpenSSH {major}.{minor}")))
 }
 
+/// What a person needs at least to sign in with a code on another device, in seconds.
+const LEAST_GRACE_FOR_PROMPT_S: i64 = 120;
+
 /// sshd for one of our names.
 pub(super) fn for_our_user(
     effective: &Effective,
@@ -81,7 +85,7 @@ pub(super) fn for_our_user(
 ) -> Vec<Finding> {
     const ATTACH: &str = "run `nightlatch attach`";
     let mut findings = vec![hook(effective, lines, version)];
-    let methods = sshd_edit::authentication_methods(expected.interactive_reason);
+    let methods = expected.interactive.methods();
     for (check, keyword, wanted, why) in [
         ("sshd.hook_user", "authorizedkeyscommanduser", sshd_edit::HOOK_USER, ATTACH),
         (
@@ -145,9 +149,18 @@ pub(super) fn for_our_user(
             format!("set `login_grace_time = \"{grace}s\"` under [login] in /etc/nightlatch/nightlatch.toml"),
         )
     });
-    if expected.interactive_reason && effective.get("kbdinteractiveauthentication") != "yes" {
-        let seen = "login.interactive_reason is set but sshd offers no keyboard-interactive";
+    if expected.interactive.is_used() && effective.get("kbdinteractiveauthentication") != "yes" {
+        let seen = format!("{} is set but sshd offers no keyboard-interactive", expected.interactive.key());
         findings.push(Finding::fail("sshd.interactive", seen, ATTACH));
+    }
+    if expected.interactive == Interactive::StepUp && (1..LEAST_GRACE_FOR_PROMPT_S).contains(&grace) {
+        findings.push(Finding::warn(
+            "sshd.step_up",
+            format!("LoginGraceTime {grace}: so many seconds people have to sign in at the prompt"),
+            format!(
+                "set `LoginGraceTime {LEAST_GRACE_FOR_PROMPT_S}` or more in sshd_config, and the same as `login_grace_time`"
+            ),
+        ));
     }
     findings
 }

@@ -10,6 +10,7 @@ use clap::Subcommand;
 use nightlatch_model::LoginName;
 use serde_json::json;
 
+use super::attach::interactive;
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
 use crate::attach::doctor::{Expected, Finding, State, break_glass, examine, worst};
 use crate::attach::{Root, System};
@@ -93,7 +94,8 @@ fn node(user: Option<&str>, format: Format) -> u8 {
     };
     let expected = Expected {
         user,
-        interactive_reason: config.login.interactive_reason.unwrap_or(false),
+        // Both at once is no configuration, and the finding above says so where the daemon reads it.
+        interactive: interactive(&config).unwrap_or_default(),
         login_grace_s: config.login.login_grace_time.map_or(DEFAULT_LOGIN_GRACE_S, |span| span.0),
         observing: config.mode.unwrap_or(Mode::Observe) == Mode::Observe,
     };

@@ -110,6 +110,7 @@ mod tests {
     use super::super::super::State;
     use super::super::account::find;
     use super::*;
+    use crate::attach::interactive::Interactive;
     use crate::attach::pam_edit::{Wanted, attach, observe};
 
     /// A sudo that says this; `None` is none.
@@ -179,7 +180,8 @@ mod tests {
         let root = Root::at(folder.path().to_path_buf());
         std::fs::create_dir_all(root.path("/etc/pam.d")).unwrap();
         let plain = "account required pam_unix.so\nsession required pam_loginuid.so\n";
-        let deciding = attach("sshd", plain, Wanted { auth: true, session: true }).unwrap();
+        let deciding =
+            attach("sshd", plain, Wanted { interactive: Interactive::Reason, session: true }).unwrap();
         let watching = observe("sshd", plain).unwrap();
         for (text, state) in [
             (plain.to_owned(), State::Ok),
