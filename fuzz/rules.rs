@@ -104,7 +104,7 @@ fn decides(files: &[(String, String)], policy: &AccessPolicy) {
                     assert!(lets_in(&rules[at], about), "{about:?}\n{}", rules[at]);
                     assert!(!rules[..at].iter().any(denies_everybody), "{rules:?}");
                 }
-                let before = access.forwarding(&Circumstances { role: None, from: None, ..*about });
+                let before = access.forwarding(&Circumstances { role: None, from: None, ..*about }, false);
                 assert_eq!(before, before.and(limits.forward.unwrap_or(Forwarding::ALL)), "{rule}");
             }
             Ruled::Refuses { rule, reason, missing, trace } => {
@@ -138,6 +138,7 @@ fn sign_ins() -> [SignIn; 3] {
         acrs: None,
         device: None,
         groups: None,
+        prompted: None,
     };
     let rich = SignIn {
         auth_time: Some(NOON.plus(-4_000)),

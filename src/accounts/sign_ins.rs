@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use core::net::IpAddr;
 use nightlatch_model::{ObjectId, Timestamp};
 use nightlatch_policy::SignIn;
+use nightlatch_wire::session::Row;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -24,7 +25,7 @@ const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 /// What is kept of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptSignIn {
-    /// By what the certificate is known.
+    /// By what the certificate is known; the correlation id where the login showed more than the certificate says.
     certificate: String,
     /// Who was let in.
     pub oid: ObjectId,
@@ -81,7 +82,7 @@ impl SignIns {
         Ok(Self { path, kept, changed: false })
     }
 
-    /// Remembers what a certificate said. Only in memory: [`SignIns::take_changes`] gives what is to be written.
+    /// Remembers what a certificate said, or a login with it showed. Only in memory: [`SignIns::take_changes`] gives what is to be written.
     pub fn remember(&mut self, certificate: String, said: KeptSignIn, now: Timestamp) {
         self.changed = true;
         self.kept.retain(|_, one| now < one.until);
@@ -103,10 +104,16 @@ impl SignIns {
         self.changed = true;
     }
 
-    /// What the certificate of a session said.
+    /// What a session rests on: what its own login showed at the prompt as well, else what its certificate said.
     #[must_use]
-    pub fn of(&self, certificate: &str) -> Option<&KeptSignIn> {
-        self.kept.get(certificate)
+    pub fn of_session(&self, session: &Row) -> Option<&KeptSignIn> {
+        self.of(&session.correlation).or_else(|| self.of(&session.certificate))
+    }
+
+    /// What a certificate said, or a login showed.
+    #[must_use]
+    pub fn of(&self, known_by: &str) -> Option<&KeptSignIn> {
+        self.kept.get(known_by)
     }
 
     /// The last one with which a person was let in.

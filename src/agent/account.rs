@@ -36,7 +36,7 @@ impl Gate {
         let found = lock(&self.monitors).find(&account.parents, boot).map(|(key, row)| (key, row.clone()));
         let (monitor, row) = found.unzip();
         let correlation = row.as_ref().map_or_else(Self::new_correlation, |row| row.correlation.clone());
-        let case = Case::new(account, correlation, self.moment().wall);
+        let case = Case::new(account, correlation.clone(), self.moment().wall);
         let Ok(name) = LoginName::parse(&account.user) else {
             return case.refuse(Reason::NameNotAllowed, Arc::default());
         };
@@ -54,6 +54,11 @@ impl Gate {
             }
         };
         self.identify(&name, &mut credential).await;
+        let at_the_prompt = match (service, monitor, row.as_ref()) {
+            (Service::Ssh, Some(monitor), Some(row)) => self.add_prompted(monitor, row, &mut credential),
+            _ => None,
+        };
+        let case = case.noting(at_the_prompt);
         if let (Some((_, oid)), Some(reason)) = (credential.identity, self.withdrawn(&credential)) {
             self.take_back(oid, &name, reason);
             return case.refuse(reason, credential.steps);
@@ -75,7 +80,7 @@ impl Gate {
                 }
                 let admitted = row.as_ref().and_then(|row| row.admitted.as_ref());
                 if let (Service::Ssh, Some(admitted)) = (service, admitted) {
-                    self.keep_sign_in(oid, admitted, &credential);
+                    self.keep_sign_in(oid, admitted, &credential, &correlation);
                 }
                 let pending = match (service, monitor, row.as_ref()) {
                     (Service::Ssh, Some(monitor), Some(row)) => {
@@ -198,8 +203,7 @@ impl Gate {
         };
         let sign_ins = lock(&self.sign_ins);
         let session = session.filter(|row| row.uid == person.uid);
-        let kept =
-            session.and_then(|row| sign_ins.of(&row.certificate)).filter(|kept| kept.oid == person.oid);
+        let kept = session.and_then(|row| sign_ins.of_session(row)).filter(|kept| kept.oid == person.oid);
         let from = session.and_then(|row| address(&row.rhost));
         Credential { held: Some(held), from, ..Credential::of_account(person, kept) }
     }
@@ -213,11 +217,16 @@ impl Gate {
     }
 
     /// What the certificate of a login said, for the time when it is no longer at hand.
-    fn keep_sign_in(&self, oid: ObjectId, admitted: &Admitted, credential: &Credential) {
+    /// What a sign-in at the prompt showed beside it is this login's own, and no other's with the same certificate.
+    fn keep_sign_in(&self, oid: ObjectId, admitted: &Admitted, credential: &Credential, correlation: &str) {
         let now = self.moment().wall;
-        let said =
-            KeptSignIn::new(oid, admitted.sign_in.clone(), admitted.guest, credential.from, admitted.ends);
-        lock(&self.sign_ins).remember(note_of(admitted), said, now);
+        let shown = credential.sign_in.as_ref().filter(|sign_in| sign_in.prompted.is_some());
+        let (key, sign_in, guest) = match shown {
+            Some(sign_in) => (correlation.to_owned(), sign_in, credential.guest),
+            None => (note_of(admitted), &admitted.sign_in, admitted.guest),
+        };
+        let said = KeptSignIn::new(oid, sign_in.clone(), guest, credential.from, admitted.ends);
+        lock(&self.sign_ins).remember(key, said, now);
     }
 
     /// What a definite no changes at once; what could not be found out changes nothing. Sessions of a person

@@ -33,6 +33,8 @@ pub(super) struct Case {
     service: String,
     user: String,
     rhost: Option<String>,
+    /// What came before the decision, in a sentence without an end; said before a refusal.
+    note: Option<String>,
 }
 
 impl Case {
@@ -43,7 +45,13 @@ impl Case {
             service: clean(&account.service),
             user: clean(&account.user),
             rhost: (!account.rhost.is_empty()).then(|| clean(&account.rhost)),
+            note: None,
         }
+    }
+
+    /// What is to be said before a refusal.
+    pub(super) fn noting(self, note: Option<String>) -> Self {
+        Self { note, ..self }
     }
 
     fn record(self, steps: Arc<[Step]>, judged: &[Step], oid: Option<ObjectId>) -> Record {
@@ -90,6 +98,7 @@ impl Case {
         judged: &[Step],
         oid: Option<ObjectId>,
     ) -> Decided {
+        let text = self.note.as_ref().map_or_else(|| text.clone(), |note| format!("{note}; {text}"));
         let shown = format!("{text}\n{hint}\nreason {reason}, ref {}", self.correlation);
         let mut record = self.record(steps, judged, oid);
         record.outcome = outcome_of(reason);

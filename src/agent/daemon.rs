@@ -23,6 +23,7 @@ use super::roles;
 use super::servers::{Door, Served, serve};
 use super::sessions_admin::SessionsDesk;
 use super::settings::{Settings, SettingsError};
+use super::step_up::{DeviceCode, SignInElsewhere};
 use super::{azure_facts, broker, ca_keys, high_water, status, token_keys};
 use crate::accounts::{AccountError, Accounts, GraceLedger, SignIns, Withdrawn};
 use crate::clock::Clock;
@@ -168,7 +169,10 @@ async fn start(
         sign_ins: SignIns::open(paths.state.join("sign-ins.json"))?,
     };
     let control = Control::default();
+    let internet = roles::internet(&settings, &time).map_err(DaemonError::Roles)?;
+    let device_code = DeviceCode::configured(&settings, internet, clock.clone());
     let outside = Outside {
+        prompt: device_code.map(|prompt| Arc::new(prompt) as Arc<dyn SignInElsewhere>),
         roles: roles::shared(roles::connect(&settings, &time, &paths.state).map_err(DaemonError::Roles)?),
         people: roles::people(&settings, &time).map_err(DaemonError::Roles)?,
         sessions: Arc::new(control.clone()),

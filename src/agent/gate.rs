@@ -32,6 +32,7 @@ use crate::sessions::Control;
 use crate::telemetry::{Observations, Recorder};
 
 use super::credential::Credential;
+use super::step_up::{Prompts, SignInElsewhere};
 
 /// The longest wait for Azure whatever LoginGraceTime is: the PAM helper ends itself at 10 s.
 pub const MAX_UPSTREAM_WAIT: Duration = Duration::from_secs(9);
@@ -41,6 +42,10 @@ const RECORDED_REFUSALS: u32 = 30;
 const SOURCE_BURST: u32 = 200;
 /// Decisions for one client address in a second: more than one node's sshd can ask for.
 const SOURCE_PER_SECOND: f64 = 50.0;
+/// Sign-ins at the prompt that one person is asked for at once; then [`PROMPTS_PER_SECOND`].
+const PROMPT_BURST: u32 = 5;
+/// Such sign-ins in a second: one in 20 s. Each is a question to Entra.
+const PROMPTS_PER_SECOND: f64 = 0.05;
 
 /// A login takes a kept answer for as long as its source lets it be kept.
 pub(super) const MAX_AGE: Duration = Duration::MAX;
@@ -166,6 +171,8 @@ pub struct Outside {
     pub people: Option<Arc<dyn FindPerson>>,
     /// About sessions.
     pub sessions: Arc<dyn KeepSessions>,
+    /// For sign-ins at the prompt, where they are asked for.
+    pub prompt: Option<Arc<dyn SignInElsewhere>>,
 }
 
 impl Known {
@@ -198,6 +205,7 @@ impl KeepSessions for Control {
 pub(super) struct Limits {
     pub(super) refused: Limiter<String>,
     pub(super) source: Limiter<String>,
+    pub(super) prompts: Limiter<ObjectId>,
 }
 
 /// The decider.
@@ -207,6 +215,7 @@ pub struct Gate {
     facts: RwLock<LocalFacts>,
     verified: Verified,
     pub(super) monitors: Mutex<Monitors>,
+    pub(super) prompts: Mutex<Prompts>,
     pub(super) accounts: Mutex<Accounts>,
     pub(super) grace: Mutex<GraceLedger>,
     pub(super) withdrawn: Mutex<Withdrawn>,
@@ -241,6 +250,7 @@ impl Gate {
         let limits = Limits {
             refused: Limiter::new(RECORDED_REFUSALS, 1.0),
             source: Limiter::new(SOURCE_BURST, SOURCE_PER_SECOND),
+            prompts: Limiter::new(PROMPT_BURST, PROMPTS_PER_SECOND),
         };
         Self {
             settings,
@@ -248,6 +258,7 @@ impl Gate {
             facts: RwLock::new(facts),
             verified: Verified::default(),
             monitors: Mutex::default(),
+            prompts: Mutex::default(),
             accounts: Mutex::new(books.accounts),
             grace: Mutex::new(books.grace),
             withdrawn: Mutex::new(books.withdrawn),

@@ -124,7 +124,7 @@ fn rig_like(overrides: &[(&str, u32)], port_forwarding: bool) -> Rig {
     let roles: Arc<dyn AskRoles> = Arc::<Script>::clone(&script);
     let table = Arc::new(Table::default());
     let sessions: Arc<dyn KeepSessions> = Arc::<Table>::clone(&table);
-    let outside = Outside { roles, people: None, sessions };
+    let outside = Outside { roles, people: None, sessions, prompt: None };
     let grace = GraceLedger::open(path("grace")).unwrap();
     let withdrawn = Withdrawn::open(path("withdrawn")).unwrap();
     let sign_ins = SignIns::open(folder.path().join("sign-ins.json")).unwrap();

@@ -130,6 +130,7 @@ fn in_force(settings: &Settings, machine: &Machine) -> Vec<Entry> {
         ("login.x11_forwarding", gate.admit.options.x11_forwarding.to_string(), Origin::Default),
         ("login.policy_dir", text(&settings.access_dir().display().to_string()), Origin::Default),
         ("login.interactive_reason", gate.interactive_reason.to_string(), Origin::Default),
+        ("login.step_up_prompt", settings.step_up_prompt.to_string(), Origin::Default),
         ("network.proxy", text(if settings.proxy_from_env { "env" } else { "none" }), Origin::Default),
         ("broker.enabled", super::broker::is_wanted(settings).to_string(), azure(machine.kind.is_some())),
         ("broker.policy_dir", path(&settings.policy_dir()), Origin::Default),

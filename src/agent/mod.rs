@@ -28,6 +28,7 @@ mod servers;
 mod sessions_admin;
 mod settings;
 mod status;
+mod step_up;
 mod token_keys;
 
 pub use case::Decided;

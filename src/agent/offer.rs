@@ -128,6 +128,6 @@ impl Gate {
 
 /// SHA-256 of a certificate in base64: what PAM's session phase is compared with. The text itself is not kept, since its
 /// holder chooses how long it is.
-fn digest_of(key: &str) -> Option<[u8; 32]> {
+pub(super) fn digest_of(key: &str) -> Option<[u8; 32]> {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes()).as_ref().try_into().ok()
 }

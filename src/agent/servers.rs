@@ -149,6 +149,7 @@ async fn reply(door: Door, question: &Message, gate: &Arc<Gate>) -> Message {
             let decided = tokio::spawn(async move { gate.account(&account).await }).await;
             decided.unwrap_or_else(|_| Message::Err("internal".into()))
         }
+        (Door::Account, Message::Prompt(prompt)) => gate.step_up(prompt).await,
         (Door::Account, Message::Auth(auth)) => Message::Text(gate.auth_text(auth)),
         (Door::Account, Message::Observed(seen)) if gate.is_observing() => {
             gate.observed(seen.clone());

@@ -66,6 +66,17 @@ pub enum SettingsError {
         /// What was given.
         value: Span,
     },
+    /// One method of sshd for two things.
+    #[error(
+        "`login.interactive_reason` and `login.step_up_prompt` exclude each other: sshd takes keyboard-interactive in place of \
+         a certificate or behind it; leave one of them on"
+    )]
+    TwoInteractive,
+    /// Nothing to sign in to.
+    #[error(
+        "`login.step_up_prompt` needs `openpubkey.client_ids`: the first is the application that people sign in to"
+    )]
+    NoClientToSignIn,
     /// A client id that is none.
     #[error("`openpubkey.client_ids`: `{0}` is not the id of an application")]
     BadClient(String),
@@ -147,6 +158,8 @@ pub struct Settings {
     pub grace: GraceRule,
     /// Which sign-ins a certificate may prove by itself.
     pub openpubkey: Option<ProofRules>,
+    /// Whether a sign-in at the prompt is asked for.
+    pub step_up_prompt: bool,
     config: Config,
 }
 
@@ -186,6 +199,14 @@ impl Settings {
         let admin = span("login.grace_admin", config.login.grace_admin, Span(0), 0, day)?;
         let path =
             |set: &Option<PathBuf>, default: &str| set.clone().unwrap_or_else(|| PathBuf::from(default));
+        let openpubkey = openpubkey::rules(&config, tenant, hosts_of(cloud))?;
+        let step_up_prompt = config.login.step_up_prompt.unwrap_or(false);
+        if step_up_prompt && config.login.interactive_reason.unwrap_or(false) {
+            return Err(SettingsError::TwoInteractive);
+        }
+        if step_up_prompt && openpubkey.is_none() {
+            return Err(SettingsError::NoClientToSignIn);
+        }
         Ok(Self {
             tenant,
             cloud,
@@ -211,7 +232,8 @@ impl Settings {
             rejudge,
             end_grace_s: u16::try_from(end_grace.as_secs()).unwrap_or(0),
             grace: GraceRule::new(user, admin),
-            openpubkey: openpubkey::rules(&config, tenant, hosts_of(cloud))?,
+            openpubkey,
+            step_up_prompt,
             config,
         })
     }
@@ -256,6 +278,7 @@ impl Settings {
                     agent_forwarding: self.config.login.agent_forwarding.unwrap_or(false),
                     x11_forwarding: self.config.login.x11_forwarding.unwrap_or(false),
                 },
+                step_up_prompt: self.step_up_prompt,
                 local_time: (self.config.login.expiry_time == Some(ExpiryTime::Local))
                     .then_some(crate::sys::local_civil as fn(_) -> _),
             },

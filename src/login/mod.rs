@@ -13,6 +13,7 @@ mod monitors;
 mod openpubkey;
 #[cfg(test)]
 mod openpubkey_tests;
+mod prompted;
 mod trust;
 mod verified;
 
@@ -22,6 +23,7 @@ pub use limits::Limiter;
 pub use local::LocalNames;
 pub use monitors::{Call, LastCall, Monitors, TableFull};
 pub use openpubkey::{NameClaim, ProofRules};
+pub use prompted::{Prompted, read_prompted};
 pub use trust::{
     Authority, Handle, KeptKey, KeySource, MAX_CA_KEYS, MAX_TRUST_FILE_BYTES, Revocations, TrustStore,
     TrustedKey, parse_ca_file,

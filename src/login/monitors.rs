@@ -51,6 +51,14 @@ pub struct LastCall {
     settled: bool,
 }
 
+impl LastCall {
+    /// How long ago the call was.
+    #[must_use]
+    pub const fn age(&self, boot: Duration) -> Duration {
+        boot.saturating_sub(self.at)
+    }
+}
+
 /// The rows of all connections that are between hook and account.
 #[derive(Debug, Default)]
 pub struct Monitors {

@@ -104,7 +104,7 @@ pub(super) fn walk(
 }
 
 /// What the ID token says of the sign-in. Where it does not list all groups, which they are is not known.
-fn sign_in(claims: &Claims) -> SignIn {
+pub(super) fn sign_in(claims: &Claims) -> SignIn {
     SignIn {
         proof: ProofKind::OpenPubkey,
         issued: claims.issued_at,

@@ -215,6 +215,20 @@ impl SignIn {
         }
     }
 
+    /// Asks whether the person is done on the other device, for the ID token alone: as it came, not read yet.
+    ///
+    /// # Errors
+    /// As [`SignIn::poll`].
+    pub async fn poll_id_token(&self, device: &Device, now: Timestamp) -> Result<Polled<Secret>, Failure> {
+        match self.endpoint.post(&self.device_form(device), now).await {
+            Ok(mut answer) => answer.id_token.take().map(Polled::Signed).ok_or_else(|| {
+                let why = "Entra's answer holds no ID token: allow openid for the application";
+                Failure::new(FailureClass::Config, why)
+            }),
+            Err(failure) => Polled::unless_over(failure),
+        }
+    }
+
     fn device_form<'a>(&'a self, device: &'a Device) -> Form<'a> {
         let form = Form::new(&[
             ("grant_type", DEVICE_CODE_GRANT),

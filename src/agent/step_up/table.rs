@@ -1,0 +1,113 @@
+//! The sign-ins that were asked for, by connection: whose, beside which certificate, and how far they are.
+//!
+//! Bounded; one that nobody asks about any more makes way. A sign-in is never found under another connection or another
+//! certificate than it was asked for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nightlatch_model::ObjectId;
+use nightlatch_wire::Parent;
+use tokio::sync::watch;
+
+use crate::login::Prompted;
+
+/// The most sign-ins that may wait at once.
+const MAX_WAITING: usize = 64;
+/// The most of one person.
+const MAX_WAITING_OF_ONE: usize = 3;
+/// The most that are kept, with those that are over.
+const MAX_KEPT: usize = 1_024;
+
+/// How far a sign-in is.
+#[derive(Clone, Debug)]
+pub(in crate::agent) enum State {
+    /// The person is not done.
+    Waits,
+    /// They signed in.
+    Shown(Arc<Prompted>),
+    /// Nothing comes of it.
+    Ended(Ended),
+}
+
+/// Why nothing came of a sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::agent) enum Ended {
+    /// Nobody signed in in time.
+    Late,
+    /// Another person did.
+    SomebodyElse,
+    /// Entra, or what it answered. The words are for administrators.
+    Refused(String),
+}
+
+impl Ended {
+    /// For the person.
+    pub(super) const fn sentence(&self) -> &'static str {
+        match self {
+            Self::Late => "nobody signed in with the code in time",
+            Self::SomebodyElse => "another person than the holder of the certificate signed in with the code",
+            Self::Refused(_) => "the sign-in with the code did not come to an end",
+        }
+    }
+
+    /// For whoever reads the decision.
+    pub(super) fn for_administrators(&self) -> String {
+        match self {
+            Self::Refused(why) => crate::login::clean(why),
+            Self::Late | Self::SomebodyElse => self.sentence().to_owned(),
+        }
+    }
+}
+
+struct Asked {
+    digest: [u8; 32],
+    oid: ObjectId,
+    told: watch::Receiver<State>,
+    number: u64,
+}
+
+impl Asked {
+    fn waits(&self) -> bool {
+        matches!(*self.told.borrow(), State::Waits) && self.told.has_changed().is_ok()
+    }
+}
+
+/// The sign-ins of all connections that are between certificate and decision.
+#[derive(Default)]
+pub(in crate::agent) struct Prompts {
+    asked: HashMap<Parent, Asked>,
+    next: u64,
+}
+
+impl Prompts {
+    /// Whether one more may be asked for.
+    pub(super) fn has_room(&self, oid: ObjectId, monitor: Parent) -> bool {
+        let others = || self.asked.iter().filter(|(key, one)| **key != monitor && one.waits());
+        others().count() < MAX_WAITING
+            && others().filter(|(_, one)| one.oid == oid).count() < MAX_WAITING_OF_ONE
+    }
+
+    /// Notes a sign-in, in place of an earlier one of this connection.
+    pub(super) fn insert(
+        &mut self,
+        monitor: Parent,
+        digest: [u8; 32],
+        oid: ObjectId,
+        told: watch::Receiver<State>,
+    ) {
+        if self.asked.len() >= MAX_KEPT {
+            let oldest = self.asked.iter().filter(|(_, one)| !one.waits());
+            let oldest = oldest.min_by_key(|(_, one)| one.number).map(|(key, _)| *key);
+            oldest.and_then(|key| self.asked.remove(&key));
+        }
+        self.next += 1;
+        self.asked.insert(monitor, Asked { digest, oid, told, number: self.next });
+    }
+
+    /// The sign-in of this connection beside this certificate.
+    pub(super) fn of(&self, monitor: Parent, digest: &[u8; 32]) -> Option<watch::Receiver<State>> {
+        let asked = self.asked.get(&monitor).filter(|asked| asked.digest == *digest)?;
+        Some(asked.told.clone())
+    }
+}
