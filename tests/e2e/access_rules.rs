@@ -32,7 +32,7 @@ fn start() -> Cluster {
 
 impl Cluster {
     /// Puts these rules in force, and waits until they are: `check` and `status` name the same digest.
-    fn rules(&self, text: &str) {
+    pub(crate) fn rules(&self, text: &str) {
         self.node.shell(&format!("install -d -m 0755 {FOLDER}")).unwrap();
         self.node.write_file(&format!("{FOLDER}/rules.toml"), text.as_bytes(), 0o644, "root:root").unwrap();
         let checked = self.node.exec(&["nightlatch", "policy", "check", "-o", "json"]).unwrap();

@@ -3,7 +3,7 @@
 
 use nightlatch_model::Reason;
 use nightlatch_wire::line::is_admit_line;
-use nightlatch_wire::{Account, Auth, Message, Offer, Parent, UNSUPPORTED};
+use nightlatch_wire::{Account, Auth, Message, Offer, Parent, Prompt, PromptStage, UNSUPPORTED};
 
 use crate::site::{SOON, Site, oid_of, site, text};
 
@@ -240,12 +240,23 @@ fn one_socket_takes_one_set_of_verbs() {
         Message::Err("x".into()),
     ];
     let unsupported = Message::Err(UNSUPPORTED.into());
-    for question in answers.iter().chain([&account(name, 4_500_001), &auth]) {
+    let prompt = Message::Prompt(Prompt {
+        stage: PromptStage::Begin,
+        user: name.into(),
+        service: "sshd".into(),
+        rhost: String::new(),
+        auth: format!("publickey {}", certificate_of(site, name).trim()),
+        parents: vec![Parent { pid: 4_500_001, start: 7 }],
+    });
+    for question in answers.iter().chain([&account(name, 4_500_001), &auth, &prompt]) {
         assert_eq!(site.ask(HOOK_USER, "hook", question), unsupported, "{question:?}");
     }
     for question in answers.iter().chain([&offer]) {
         assert_eq!(site.ask(ROOT, "account", question), unsupported, "{question:?}");
     }
+    // Whose certificate sshd has not asked about has proven none, whatever PAM is told.
+    let answer = site.ask(ROOT, "account", &prompt);
+    assert!(matches!(&answer, Message::Deny { code, .. } if code == Reason::NoAdmit.word()), "{answer:?}");
     // A text is shown in the auth phase only where it was configured; it never holds a fact.
     assert_eq!(site.ask(ROOT, "account", &auth), Message::Text(String::new()));
 }

@@ -38,6 +38,7 @@ mod past_bugs;
 mod people;
 mod review;
 mod site;
+mod step_up;
 mod storms;
 mod tenant;
 mod traced;
