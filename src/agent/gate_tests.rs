@@ -16,6 +16,7 @@ use nightlatch_wire::{Account, Message, NO_LOGINUID, Offer, Parent};
 
 use super::gate::{AskRoles, Books, Gate, KeepSessions, Known, LocalFacts, Outside, RoleAsk, Time};
 use super::settings::{Machine, Settings};
+use super::step_up::SignInElsewhere;
 use crate::accounts::{Accounts, GraceLedger, SignIns, UidOverrides, Withdrawn};
 use crate::clock::{Clock, ManualClock, Mark};
 use crate::config::{Config, RoleBackEnd};
@@ -24,6 +25,7 @@ use crate::telemetry::{Observations, Recorder};
 
 mod live;
 mod rules;
+mod step_up;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -93,21 +95,25 @@ fn oid(n: u8) -> ObjectId {
 }
 
 fn rig_with(overrides: &[(&str, u32)]) -> Rig {
-    rig_like(overrides, false)
+    rig_like(overrides, |_| {}, None)
 }
 
 fn rig_forwarding() -> Rig {
-    rig_like(&[], true)
+    rig_like(&[], |config| config.login.port_forwarding = Some(true), None)
 }
 
-fn rig_like(overrides: &[(&str, u32)], port_forwarding: bool) -> Rig {
+fn rig_like(
+    overrides: &[(&str, u32)],
+    configure: impl FnOnce(&mut Config),
+    prompt: Option<(Arc<dyn SignInElsewhere>, tokio::runtime::Handle)>,
+) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let hands = ManualClock::at(NOW);
     let clock = Clock::Manual(Arc::clone(&hands));
     let mut config = Config { tenant: TENANT.parse().ok(), ..Config::default() };
     config.login.roles_from = Some(RoleBackEnd::File);
-    config.login.port_forwarding = Some(port_forwarding);
+    configure(&mut config);
     let settings = Settings::resolve(config, &Machine::default()).unwrap();
     let ca = TestKey::ed25519([7; 32]);
     let mut trust = TrustStore::new(3_600);
@@ -124,14 +130,19 @@ fn rig_like(overrides: &[(&str, u32)], port_forwarding: bool) -> Rig {
     let roles: Arc<dyn AskRoles> = Arc::<Script>::clone(&script);
     let table = Arc::new(Table::default());
     let sessions: Arc<dyn KeepSessions> = Arc::<Table>::clone(&table);
-    let outside = Outside { roles, people: None, sessions, prompt: None };
+    let (prompt, background) = prompt.unzip();
+    let outside = Outside { roles, people: None, sessions, prompt };
     let grace = GraceLedger::open(path("grace")).unwrap();
     let withdrawn = Withdrawn::open(path("withdrawn")).unwrap();
     let sign_ins = SignIns::open(folder.path().join("sign-ins.json")).unwrap();
     let books = Books { accounts, grace, withdrawn, sign_ins };
     let time = Time { clock, mark: Mark::default(), boot: BootId([1; 16]) };
     let observations = Observations::at(path("observed"));
-    let gate = Arc::new(Gate::new(settings.gate(), time, facts, books, outside, recorder, observations));
+    let gate = Gate::new(settings.gate(), time, facts, books, outside, recorder, observations);
+    let gate = Arc::new(match background {
+        Some(runtime) => gate.in_background(runtime),
+        None => gate,
+    });
     Rig { gate, hands, table, script, folder, ca, holder: TestKey::ed25519([8; 32]) }
 }
 
@@ -162,15 +173,20 @@ impl Rig {
     }
 
     fn offer(&self, name: &str, who: u8, uid: u32, parents: &[Parent]) -> Message {
+        let line = self.certificate(name, who);
+        let (key_type, key) = line.split_once(' ').unwrap();
+        self.offer_key(name, uid, key_type, key, parents)
+    }
+
+    /// Key type and base64 of the certificate that [`Rig::offer`] offers.
+    fn certificate(&self, name: &str, who: u8) -> String {
         let at = |seconds: i64| u64::try_from(NOW.0 + seconds).unwrap();
-        let line = CertificateBuilder::new(&self.holder)
+        CertificateBuilder::new(&self.holder)
             .principals([name])
             .text_extension("oid@entra.microsoft.com", oid(who).to_string())
             .text_extension("tid@entra.microsoft.com", TENANT)
             .valid(at(-300), at(3_300))
-            .line(&self.ca);
-        let (key_type, key) = line.split_once(' ').unwrap();
-        self.offer_key(name, uid, key_type, key, parents)
+            .line(&self.ca)
     }
 
     fn offer_key(&self, name: &str, uid: u32, key_type: &str, key: &str, parents: &[Parent]) -> Message {

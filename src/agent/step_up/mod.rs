@@ -39,7 +39,7 @@ const BEFORE_GRACE_ENDS: Duration = Duration::from_secs(5);
 const LEAST_WAIT: Duration = Duration::from_secs(15);
 /// How often, and how many times, a token whose key is not known yet is looked at again.
 const KEY_PAUSE: Duration = Duration::from_secs(1);
-const KEY_TRIES: u32 = 10;
+const KEY_TRIES: u32 = 4;
 
 /// What is asked of Entra for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
