@@ -11,7 +11,7 @@ fn a_case_that_is_not_what_it_should_be_is_named_with_line_and_hint() {
     const QUOTES: &str = "write it in quotes";
     const LIST: &str = "write a list";
     const MISSPELT: &str = "a key that is not known is refused";
-    const CASE: &str = "[[case]]\nname = 'x'\nexpect = 'permit'\n@\n";
+    const CASE: &str = "[[case]]\nname = 'x'\nexpect = 'permit'\n@\nprompt = true\n";
     const EXPECT: &str = "[[case]]\nname = 'x'\nexpect = @\n";
     for (line, text, good, bad, problem, hint) in [
         (1, "@", "case = []", "case = 1", "expected a list", LIST),
@@ -59,7 +59,7 @@ fn a_case_that_is_not_what_it_should_be_is_named_with_line_and_hint() {
         (4, CASE, "at = '2026-01-15T07:00:00Z'", "at = '15.1.2026 07:00'", NOT_KNOWN, UTC),
         (4, CASE, "amr = ['mfa']", "amr = 'mfa'", "expected a list", LIST),
         (4, CASE, "acrs = ['c1']", "acr = ['c1']", "unknown field `acr`", MISSPELT),
-        (4, CASE, "device = true", "device = 'laptop'", "expected a boolean", "without quotes"),
+        (4, CASE, "device = false", "device = 'laptop'", "expected a boolean", "without quotes"),
         (4, CASE, "auth_age = '10min'", "auth_age = 10", "expected text", QUOTES),
         (4, CASE, "auth_age = '10min'", "auth_age = 'now'", NOT_KNOWN, SPAN),
         (4, CASE, "age = '10min'", "age = '-10min'", NOT_KNOWN, SPAN),

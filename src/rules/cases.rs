@@ -45,6 +45,7 @@ struct CaseText {
     from: Option<Spanned<String>>,
     at: Option<Spanned<String>>,
     proof: Option<ProofText>,
+    prompt: Option<bool>,
     amr: Option<Vec<String>>,
     acrs: Option<Vec<String>>,
     device: Option<bool>,
@@ -166,8 +167,19 @@ fn case(page: &Page<'_>, text: &CaseText) -> Result<Case, PolicyError> {
         acrs: text.acrs.clone(),
         device: text.device.unwrap_or(false).then(|| Guid::from_bytes(SOMEBODY)),
         groups: text.groups.as_ref().map(|list| page.words(list, form)).transpose()?,
-        prompted: None,
+        prompted: (text.prompt == Some(true)).then_some(at),
     };
+    let claims =
+        text.amr.is_some() || text.acrs.is_some() || text.auth_age.is_some() || text.groups.is_some();
+    if !sign_in.has_claims() && (claims || sign_in.device.is_some()) {
+        let hint = "write `proof = \"openpubkey\"`, or `prompt = true` for somebody who signs in at the prompt as well";
+        let what = "a certificate of Entra's has no such claims";
+        return Err(page.error(text.name.span().start, what, hint));
+    }
+    if sign_in.proof == ProofKind::Entra && sign_in.device.is_some() {
+        let hint = "write `proof = \"openpubkey\"`: a code may be typed on any device";
+        return Err(page.error(text.name.span().start, "a sign-in at the prompt shows no device", hint));
+    }
     Ok(Case {
         name: text.name.get_ref().clone(),
         place: format!("`{}`, line {}", page.file, page.line(text.name.span().start)),

@@ -92,6 +92,12 @@ fn every_key_of_a_case_can_turn_it() {
             format!("{claims}auth_age = '61min'"),
             false,
         ),
+        (
+            all("require = { acrs = ['c1'] }"),
+            text("prompt = true\nacrs = ['c1']"),
+            text("prompt = true\nacrs = ['c2']"),
+            false,
+        ),
         (all("require = { max_age = '1h' }"), text("age = '1h'"), text("age = '3601s'"), true),
         (
             all("where = { labels = { env = 'prod', tier = '1' } }"),
@@ -118,6 +124,34 @@ fn every_key_of_a_case_can_turn_it() {
         assert!(matches!(other, CaseResult::Differs { .. }), "{differs}\n{rules}");
         assert_eq!(run(&rules, CASE) == CaseResult::Held, without, "without it: {rules}");
     }
+}
+
+/// A case that no login can be holds for nobody, and whoever reads it believes that it does.
+#[test]
+fn a_certificate_of_entras_has_claims_only_with_a_sign_in_at_the_prompt() {
+    for claim in [
+        "amr = ['mfa']",
+        "acrs = ['c1']",
+        "auth_age = '1min'",
+        "groups = ['5f0c2d3e-0000-4000-8000-00000000000a']",
+        "device = true",
+    ] {
+        for kind in ["", "proof = 'entra'\n", "prompt = false\n"] {
+            let error = refused(&[file("a.test.toml", &format!("{CASE}{kind}{claim}\n"))]);
+            assert!(
+                error.problem.contains("has no such claims") && error.hint.contains("prompt"),
+                "{error:?}"
+            );
+        }
+        read(&format!("{CASE}proof = 'openpubkey'\n{claim}\n"));
+        read(&format!("{CASE}proof = 'openpubkey'\nprompt = true\n{claim}\n"));
+        if claim != "device = true" {
+            read(&format!("{CASE}prompt = true\n{claim}\n"));
+        }
+    }
+    read(&format!("{CASE}device = false\n"));
+    let error = refused(&[file("a.test.toml", &format!("{CASE}prompt = true\ndevice = true\n"))]);
+    assert!(error.problem.contains("shows no device"), "{error:?}");
 }
 
 #[test]

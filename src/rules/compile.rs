@@ -125,12 +125,16 @@ fn check_effect(page: &Page<'_>, text: &RuleText, rule: &AccessRule) -> Result<(
         }
         RuleEffect::StepUp | RuleEffect::Permit => {}
     }
-    let only_entra = rule.proof.as_ref().is_some_and(|kinds| !kinds.contains(&ProofKind::OpenPubkey));
-    if rule.require.wants_claims() && only_entra {
-        let hint = "Entra's own SSH certificates carry no claims: only `max_age` can be required of them";
+    if rule.require.device && only_entra(rule) {
+        let hint = "Entra's own SSH certificates name no device, and a sign-in at the prompt shows none";
         return Err(page.error(at, "this can never be shown with `proof = [\"entra\"]`", hint));
     }
     Ok(())
+}
+
+/// Whether a rule is about Entra's own certificates alone, which carry no claims.
+pub(super) fn only_entra(rule: &AccessRule) -> bool {
+    rule.proof.as_ref().is_some_and(|kinds| !kinds.contains(&ProofKind::OpenPubkey))
 }
 
 fn who(page: &Page<'_>, text: &Spanned<WhoText>) -> Result<Who, PolicyError> {

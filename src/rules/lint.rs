@@ -1,8 +1,9 @@
 //! What is allowed in a rule, and likely a mistake.
 
 use nightlatch_page::{Page, Warning};
-use nightlatch_policy::{AccessRule, DoorKind, Require, RuleEffect, Where, Who};
+use nightlatch_policy::{AccessRule, DoorKind, ProofKind, Require, RuleEffect, Where, Who};
 
+use super::compile::only_entra;
 use super::file::RuleText;
 
 /// Looks at one rule, with those before it.
@@ -25,6 +26,22 @@ pub(super) fn rule(
                 .into(),
         );
     }
+    let takes_entra = rule.proof.as_ref().is_none_or(|kinds| kinds.contains(&ProofKind::Entra));
+    if rule.effect == RuleEffect::Deny && rule.who.guests.is_some() && takes_entra {
+        warn(
+            at,
+            "Entra's own certificates do not say who is a guest: everybody who brings one is refused; write \
+             `proof = [\"openpubkey\"]` beside it to leave them to the other rules"
+                .into(),
+        );
+    }
+    if rule.require.wants_claims() && only_entra(rule) {
+        warn(
+            at,
+            "Entra's own certificates carry no claims: this is shown only where `login.step_up_prompt` is on"
+                .into(),
+        );
+    }
     if rule.limits.forward.is_some() && (rule.who.role.is_some() || rule.network.is_some()) {
         warn(
             at,
@@ -40,7 +57,8 @@ pub(super) fn rule(
                 .into(),
         );
     }
-    let sudo_alone = rule.doors.as_ref().is_some_and(|doors| **doors == [DoorKind::Sudo]);
+    let sudo_alone =
+        rule.doors.as_ref().is_some_and(|doors| doors.iter().all(|door| *door == DoorKind::Sudo));
     if sudo_alone && (rule.limits.max_session.is_some() || rule.limits.forward.is_some()) {
         warn(at, "`max_session` and `forward` mean nothing for `sudo`".into());
     }

@@ -51,6 +51,20 @@ fn each_doubt_is_told_once_and_its_twin_has_none() {
             "certificates without a `groups` claim",
         ),
         (rule("deny", GROUP, "") + PLAIN, rule("permit", GROUP, "") + PLAIN, 2, "x", "refused as well"),
+        (
+            rule("deny", "guests = true", "") + PLAIN,
+            rule("deny", "guests = true", "proof = ['openpubkey']") + PLAIN,
+            2,
+            "x",
+            "do not say who is a guest",
+        ),
+        (
+            users("proof = ['entra']\nrequire = { acrs = ['c1'] }"),
+            users("require = { acrs = ['c1'] }"),
+            2,
+            "x",
+            "only where `login.step_up_prompt` is on",
+        ),
         (users("forward = []"), all("forward = []"), 2, "x", openings),
         (users("forward = ['port']"), users("max_session = '8h'"), 2, "x", openings),
         (
