@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use core::net::IpAddr;
 use nightlatch_model::{ObjectId, Timestamp};
 use nightlatch_policy::SignIn;
-use nightlatch_wire::session::Row;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -106,8 +105,8 @@ impl SignIns {
 
     /// What a session rests on: what its own login showed at the prompt as well, else what its certificate said.
     #[must_use]
-    pub fn of_session(&self, session: &Row) -> Option<&KeptSignIn> {
-        self.of(&session.correlation).or_else(|| self.of(&session.certificate))
+    pub fn of_session(&self, correlation: &str, certificate: &str) -> Option<&KeptSignIn> {
+        self.of(correlation).or_else(|| self.of(certificate))
     }
 
     /// What a certificate said, or a login showed.

@@ -203,7 +203,9 @@ impl Gate {
         };
         let sign_ins = lock(&self.sign_ins);
         let session = session.filter(|row| row.uid == person.uid);
-        let kept = session.and_then(|row| sign_ins.of_session(row)).filter(|kept| kept.oid == person.oid);
+        let kept = session
+            .and_then(|row| sign_ins.of_session(&row.correlation, &row.certificate))
+            .filter(|kept| kept.oid == person.oid);
         let from = session.and_then(|row| address(&row.rhost));
         Credential { held: Some(held), from, ..Credential::of_account(person, kept) }
     }

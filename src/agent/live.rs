@@ -127,7 +127,9 @@ impl Gate {
     /// Whether a session has reached the end that an access rule gave it at the login, and not its certificate.
     fn is_over(&self, row: &Row) -> bool {
         let now = self.moment().wall;
-        let good = lock(&self.sign_ins).of_session(row).is_some_and(|kept| now < kept.until);
+        let good = lock(&self.sign_ins)
+            .of_session(&row.correlation, &row.certificate)
+            .is_some_and(|kept| now < kept.until);
         row.until != 0 && Timestamp(row.until) <= now && good
     }
 
@@ -148,7 +150,10 @@ impl Gate {
     fn live_credential(&self, row: &Row, owner: &Owner) -> Credential {
         let accounts = lock(&self.accounts);
         if row.origin == Origin::Login {
-            let kept = lock(&self.sign_ins).of_session(row).filter(|kept| kept.oid == owner.oid).cloned();
+            let kept = lock(&self.sign_ins)
+                .of_session(&row.correlation, &row.certificate)
+                .filter(|kept| kept.oid == owner.oid)
+                .cloned();
             let last_guest = || accounts.by_oid(owner.oid).and_then(|person| person.guest);
             return Credential {
                 admitted: true,

@@ -13,6 +13,11 @@ pub enum Refusal {
     /// Another run.
     #[error("another `nightlatch attach` or `detach` is running: wait for it")]
     Busy,
+    /// One method of sshd for two things.
+    #[error(
+        "`login.interactive_reason` and `login.step_up_prompt` exclude each other (nothing was changed): leave one of them on"
+    )]
+    TwoInteractive,
     /// Something that a login would need is missing or unsafe. Each line says what to do.
     #[error("not attached, because:\n{}", .0.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
     NotReady(Vec<String>),

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::output::{Format, NO, UNKNOWN, USAGE, YES, complain, say};
-use crate::agent::SettingsError;
 use crate::attach::{Interactive, Mode, Refusal, Report, Root, System, Wish, attach, detach};
 use crate::config::{self, Config, load_installed};
 
@@ -24,8 +23,7 @@ pub(super) fn run(dry_run: bool, format: Format) -> u8 {
         config::Mode::Enforce => Mode::Enforce,
     };
     let Some(interactive) = interactive(&loaded.config) else {
-        complain(&SettingsError::TwoInteractive.to_string());
-        return NO;
+        return refused(&Refusal::TwoInteractive);
     };
     let done = attach(&Root::default(), &System, Wish { mode, interactive }, dry_run);
     report(done, dry_run, format, Some(mode))

@@ -137,7 +137,7 @@ fn a_certificate_of_entras_has_claims_only_with_a_sign_in_at_the_prompt() {
         "device = true",
     ] {
         for kind in ["", "proof = 'entra'\n", "prompt = false\n"] {
-            let error = refused(&[file("a.test.toml", &format!("{CASE}{kind}{claim}\n"))]);
+            let error = refused(&[file("a.test.toml", format!("{CASE}{kind}{claim}\n"))]);
             assert!(
                 error.problem.contains("has no such claims") && error.hint.contains("prompt"),
                 "{error:?}"
@@ -150,7 +150,7 @@ fn a_certificate_of_entras_has_claims_only_with_a_sign_in_at_the_prompt() {
         }
     }
     read(&format!("{CASE}device = false\n"));
-    let error = refused(&[file("a.test.toml", &format!("{CASE}prompt = true\ndevice = true\n"))]);
+    let error = refused(&[file("a.test.toml", format!("{CASE}prompt = true\ndevice = true\n"))]);
     assert!(error.problem.contains("shows no device"), "{error:?}");
 }
 
