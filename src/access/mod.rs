@@ -28,6 +28,13 @@ pub struct InForce {
 }
 
 impl InForce {
+    /// The authentication contexts that a rule requires, all of them.
+    #[must_use]
+    pub fn contexts_of(&self, rule: &str) -> &[String] {
+        let found = self.policy.rules.iter().find(|one| *one.name == *rule);
+        found.map_or(&[], |one| one.require.acrs.as_slice())
+    }
+
     /// Looks the time zones up.
     #[must_use]
     pub fn new(policy: AccessPolicy) -> Self {

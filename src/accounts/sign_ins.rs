@@ -115,10 +115,12 @@ impl SignIns {
         self.kept.get(known_by)
     }
 
-    /// The last one with which a person was let in.
+    /// The last one with which a person was let in, as the certificate tells it: what a login showed at the prompt was for that
+    /// login.
     #[must_use]
     pub fn last(&self, oid: ObjectId) -> Option<&KeptSignIn> {
-        self.kept.values().filter(|one| one.oid == oid).max_by_key(|one| (one.at, one.until))
+        let own = |one: &&KeptSignIn| one.oid == oid && one.sign_in.prompted.is_none();
+        self.kept.values().filter(own).max_by_key(|one| (one.at, one.until))
     }
 
     /// The file and its new content, when something changed since the last time.

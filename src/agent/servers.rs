@@ -101,7 +101,9 @@ async fn answer(
     }
     let body = timeout(READ_LIMIT, read_body(&mut stream)).await??;
     let asked = gate.clock().boot();
-    let reply = match Message::decode(&body) {
+    let decoded = Message::decode(&body);
+    let waits_for_a_person = matches!(decoded, Ok(Message::Prompt(_)));
+    let reply = match decoded {
         Ok(Message::Offer(offer)) if door == Door::Hook => {
             let (answer, after) = gate.offer(&offer);
             let written = write(&mut stream, &answer).await;
@@ -121,7 +123,10 @@ async fn answer(
         }
     };
     let written = write(&mut stream, &reply).await;
-    replied(gate.clock(), asked);
+    // Whoever waits for a person says nothing about the daemon's pace.
+    if !waits_for_a_person {
+        replied(gate.clock(), asked);
+    }
     written
 }
 

@@ -30,8 +30,17 @@ pub fn gate_arguments() -> String {
     format!("quiet uid >= {UID_LOW} uid <= {UID_HIGH}")
 }
 
+/// The gate's control in the auth phase, before so many lines of ours. An unknown user is nobody of ours there: nothing that
+/// follows lets them in. `ignore` is what the module says while sshd sets credentials: were it a jump then, PAM as it comes
+/// from its authors would end that phase without a success, and sshd the login with it.
+#[must_use]
+pub fn auth_gate_control(lines: usize) -> String {
+    format!("[success=ignore ignore=ignore default={lines}]")
+}
+
 fn gate(kind: &str) -> String {
-    format!("{kind} {GATE_CONTROL} pam_succeed_if.so {}\n", gate_arguments())
+    let control = if kind == "auth" { auth_gate_control(1) } else { GATE_CONTROL.to_owned() };
+    format!("{kind} {control} pam_succeed_if.so {}\n", gate_arguments())
 }
 
 fn ask(kind: &str) -> String {
@@ -53,9 +62,9 @@ fn session_lines() -> String {
 #[must_use]
 pub fn step_up_lines() -> String {
     let exec = format!("pam_exec.so {}", EXEC_WORDS.join(" "));
-    let gate = gate("auth").replace("default=1]", "default=3]");
+    let gate = format!("auth {} pam_succeed_if.so {}", auth_gate_control(3), gate_arguments());
     format!(
-        "{gate}auth [success=done default=ignore] {exec} {HELPER} step-up begin\n\
+        "{gate}\nauth [success=done default=ignore] {exec} {HELPER} step-up begin\n\
          auth [success=ignore ignore=ignore default=die] {exec} {HELPER} step-up shown\n\
          auth [success=done ignore=ignore default=die] {exec} expose_authtok {HELPER} step-up over\n"
     )
@@ -288,7 +297,7 @@ session optional pam_exec.so seteuid quiet /usr/libexec/nightlatch/pam observe
     fn a_sign_in_at_the_prompt_is_asked_for_first_and_of_our_uids_alone() {
         let exec = "pam_exec.so seteuid quiet stdout";
         let lines = format!(
-            "auth [success=ignore user_unknown=ignore default=3] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575\n\
+            "auth [success=ignore ignore=ignore default=3] pam_succeed_if.so quiet uid >= 1879048192 uid <= 2147352575\n\
              auth [success=done default=ignore] {exec} {HELPER} step-up begin\n\
              auth [success=ignore ignore=ignore default=die] {exec} {HELPER} step-up shown\n\
              auth [success=done ignore=ignore default=die] {exec} expose_authtok {HELPER} step-up over\n\

@@ -66,10 +66,10 @@ pub fn advance(
     for _ in 0..waits.questions {
         match (stage, ask_within(server, question.clone(), waits.answer)) {
             (_, Ok(Message::Done)) => return Verdict::yes(),
+            // Nothing to wait for; why, the line before has said.
+            (PromptStage::Shown, _) => return Verdict::no(""),
             (_, Ok(Message::Deny { code, text })) => return Verdict::denied(&code, &text),
             (PromptStage::Begin, Ok(Message::Text(text))) => return Verdict::no(&text),
-            // The next line of PAM has nothing to wait for; it says nothing to anybody.
-            (PromptStage::Shown, Ok(Message::None)) => return Verdict::no(""),
             (PromptStage::Over, Ok(Message::None)) => {}
             _ => return Verdict::no(NO_ANSWER),
         }

@@ -49,6 +49,8 @@ pub struct LastCall {
     calls: u32,
     at: Duration,
     settled: bool,
+    /// A person is at a prompt on this connection: nobody's offers push it out.
+    pinned: bool,
 }
 
 impl LastCall {
@@ -149,6 +151,7 @@ impl Monitors {
             calls: calls + 1,
             at: boot,
             settled: false,
+            pinned: false,
         };
         self.rows.insert(monitor, row);
         Ok(())
@@ -158,10 +161,9 @@ impl Monitors {
     /// hold only so many admitted rows, and the oldest of its own makes way. Rows that admitted nothing do
     /// not count: anybody can make those in anybody's name.
     fn make_room_for(&mut self, user: &str, monitor: Parent) {
-        let own = self
-            .rows
-            .iter()
-            .filter(|(key, row)| row.admitted.is_some() && row.user == user && **key != monitor);
+        let own = self.rows.iter().filter(|(key, row)| {
+            row.admitted.is_some() && row.user == user && !row.pinned && **key != monitor
+        });
         let (count, oldest) =
             own.fold((0_usize, None::<(Duration, Parent)>), |(count, oldest), (key, row)| {
                 let older = oldest.is_none_or(|(at, _)| row.at < at);
@@ -177,6 +179,14 @@ impl Monitors {
     pub fn settle(&mut self, monitor: Parent) {
         if let Some(row) = self.rows.get_mut(&monitor) {
             row.settled = true;
+        }
+    }
+
+    /// Notes that a person is at a prompt on a connection, which takes longer than others stay: it keeps its place. How many
+    /// there are is for the caller to bound.
+    pub fn pin(&mut self, monitor: Parent) {
+        if let Some(row) = self.rows.get_mut(&monitor) {
+            row.pinned = true;
         }
     }
 

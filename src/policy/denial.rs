@@ -3,6 +3,8 @@
 //! Printable ASCII only, whatever the facts hold. Nothing here may name another person, a deny
 //! assignment or anything else that only an administrator may know: `explain` has that.
 
+use std::sync::Arc;
+
 use nightlatch_model::{Answer, ObjectId, Reason, Role};
 
 use crate::access::{Missing, Ruled, command, sentence};
@@ -19,6 +21,7 @@ pub struct Denial {
     text: String,
     hint: String,
     missing: Vec<Missing>,
+    rule: Option<Arc<str>>,
 }
 
 impl Denial {
@@ -30,11 +33,19 @@ impl Denial {
             text.push_str("; ");
             text.push_str(&detail);
         }
-        let missing = match &facts.access {
-            Ruled::Refuses { reason: own, missing, .. } if *own == reason => missing.clone(),
-            _ => Vec::new(),
+        let (rule, missing) = match &facts.access {
+            Ruled::Refuses { reason: own, missing, rule, .. } if *own == reason => {
+                (rule.clone(), missing.clone())
+            }
+            _ => (None, Vec::new()),
         };
-        Self { reason, text, hint: hint(reason, request, facts), missing }
+        Self { reason, text, hint: hint(reason, request, facts), missing, rule }
+    }
+
+    /// The access rule that is the reason, or whose evidence would have helped.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 
     /// The evidence that an access rule did not find, where that is the reason.

@@ -41,7 +41,7 @@ impl Client {
         let at = folder.path().display();
         let script = format!(
             "#!/bin/sh\necho >>{at}/count\nprintf '%s' \"$1\" >{at}/part && mv {at}/part {at}/said\n\
-             i=0; until [ -e {at}/answer ] || [ $i -ge 600 ]; do sleep 0.1; i=$((i+1)); done\necho\n"
+             i=0; until [ -e {at}/answer ] || [ $i -ge 600 ]; do sleep 0.1; i=$((i+1)); done\ncat {at}/answer; echo\n"
         );
         let path = folder.path().join("askpass");
         std::fs::write(&path, script).unwrap();
@@ -276,6 +276,29 @@ fn without_the_certificate_there_is_no_prompt_and_no_way_in() {
         let login = cluster.ssh(&bob, "bob", &["id -un"]);
         assert!(login.is_in(), "{broken}: {login:?}");
     }
+    // By PAM's own password as well, for which sshd runs the phase that has our lines, to its end.
+    node.shell(
+        "printf 'Match User bob\\n    KbdInteractiveAuthentication yes\\n' >/etc/ssh/sshd_config.d/60-bob.conf; \
+         echo bob:sesame | chpasswd; sshd -t && systemctl reload ssh",
+    )
+    .unwrap();
+    let typing = Client::new();
+    std::fs::write(typing.path("answer"), "sesame").unwrap();
+    // sshd does not listen for a moment while it reloads.
+    let options = [
+        "-o",
+        "BatchMode=no",
+        "-o",
+        "PreferredAuthentications=keyboard-interactive",
+        "-o",
+        "ConnectionAttempts=10",
+    ];
+    let mut command = node.ssh_command(&bob, "bob", &options, &["id -un"]).unwrap();
+    command.env("SSH_ASKPASS", typing.path("askpass")).env("SSH_ASKPASS_REQUIRE", "force");
+    let done = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "bob", "{done:?}");
+    assert_eq!(typing.prompts(), 1);
+
     let client = Client::new();
     let login = client.login(&cluster, &alice, ALICE, &["id"], |_| panic!("nobody asks"));
     assert!(login.status == 255 && login.stdout.is_empty(), "{login:?}");

@@ -225,7 +225,7 @@ fn only_a_connection_that_has_proven_this_certificate_is_asked() {
     refused(at.question(PromptStage::Begin, MONITOR), "the last call was about another key");
     assert_eq!(at.begun(), 0);
     at.offer(MONITOR);
-    assert_eq!(word(at.ask(PromptStage::Over, MONITOR)), "no_admit", "nothing was begun");
+    assert_eq!(at.ask(PromptStage::Over, MONITOR), Message::Done, "nothing to wait for");
     assert_eq!(at.ask(PromptStage::Shown, MONITOR), Message::None);
 }
 
@@ -255,6 +255,24 @@ fn nobody_is_asked_for_what_a_sign_in_cannot_show() {
     at.rig.gate.withdraw(oid(1), nightlatch_model::Reason::Revoked);
     done(WANTS_C1, "revoked");
     assert_eq!(at.begun(), 0);
+}
+
+/// What is missing is asked for, and what the certificate showed is asked for again: it was another sign-in.
+#[test]
+fn all_contexts_of_the_rule_are_asked_for_and_credentials_anew_where_they_count() {
+    for (require, context, anew) in [
+        ("acrs = ['c1']", Some("c1"), false),
+        ("max_auth_age = '5min'", None, true),
+        ("acrs = ['c3'], max_auth_age = '5min'", Some("c3"), true),
+        ("amr = ['mfa']", None, true),
+    ] {
+        let at = prompting();
+        at.rules(&WANTS_C1.replace("acrs = ['c1']", require));
+        let said = at.prompted(MONITOR);
+        assert_eq!(said.contains("give your credentials anew"), anew, "{said}");
+        let wanted = at.elsewhere.wanted.lock().unwrap()[0].context;
+        assert_eq!(wanted, context.map(|context| context.parse().unwrap()), "{require}");
+    }
 }
 
 #[test]
@@ -296,7 +314,8 @@ fn a_token_of_another_person_place_or_time_shows_nothing() {
         claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         claims
     };
-    let refused = "the sign-in with the code did not come to an end; ";
+    let refused = "the sign-in with the code was not accepted; ";
+    let failed = "the sign-in with the code did not come to an end; ";
     let mut claims = elsewhere.claims("", NOW.0);
     claims["oid"] = oid(1).to_string().into();
     claims["acrs"] = json!(["c1"]);
@@ -312,7 +331,7 @@ fn a_token_of_another_person_place_or_time_shows_nothing() {
         ),
         (Ok(elsewhere.id_token(&claims).unwrap()), refused),
         (Ok("no token".to_owned()), refused),
-        (Err("AADSTS70020".to_owned()), refused),
+        (Err("AADSTS70020".to_owned()), failed),
         // Signed by a key that nobody knows: given up after some seconds, and never believed.
         (Ok(stranger.id_token(&claims).unwrap()), refused),
     ]
@@ -320,7 +339,7 @@ fn a_token_of_another_person_place_or_time_shows_nothing() {
     .enumerate()
     {
         at.rig.hands.advance(30);
-        let monitor = Parent { pid: 300 + u32::try_from(n).unwrap(), start: 1 };
+        let monitor = Parent { pid: 300, start: 3_000 * (u64::try_from(n).unwrap() + 1) };
         at.prompted(monitor);
         at.end(end);
         while at.ask(PromptStage::Over, monitor) == Message::None {}
@@ -339,7 +358,7 @@ fn what_was_shown_moves_to_no_other_connection_certificate_or_moment() {
     // Another connection with the same certificate.
     at.offer(OTHER);
     assert_eq!(word(at.account(OTHER)), "step_up");
-    assert_eq!(word(at.ask(PromptStage::Over, OTHER)), "no_admit");
+    assert_eq!(at.ask(PromptStage::Shown, OTHER), Message::None);
     // Another certificate of the same person on this one.
     let later = CertificateBuilder::new(&at.rig.holder)
         .principals([ALICE])
@@ -367,14 +386,13 @@ fn prompts_are_bounded_and_silence_of_entra_refuses_as_without_one() {
     for n in 0..3 {
         at.prompted(monitor(n));
     }
-    at.offer(monitor(3));
-    assert_eq!(at.ask(PromptStage::Begin, monitor(3)), Message::Done, "three wait already");
-    // One that is over makes room, until the person has asked too often.
-    at.end(Err("declined".into()));
-    while at.ask(PromptStage::Over, monitor(2)) == Message::None {}
+    // Who hung up three times is asked all the same; the oldest makes way, and its end is not waited for.
+    at.prompted(monitor(3));
+    assert_eq!(at.ask(PromptStage::Shown, monitor(0)), Message::None);
+    assert_eq!(at.ask(PromptStage::Over, monitor(0)), Message::Done);
+    assert_eq!(word(at.account(monitor(0))), "step_up");
+    assert_eq!(at.ask(PromptStage::Shown, monitor(1)), Message::Done);
     at.prompted(monitor(4));
-    at.end(Err("declined".into()));
-    while at.ask(PromptStage::Over, monitor(4)) == Message::None {}
     at.offer(monitor(5));
     assert_eq!(at.ask(PromptStage::Begin, monitor(5)), Message::Done, "five within a moment");
     assert_eq!(word(at.account(monitor(5))), "step_up");
@@ -385,10 +403,13 @@ fn prompts_are_bounded_and_silence_of_entra_refuses_as_without_one() {
     assert_eq!(at.ask(PromptStage::Begin, MONITOR), Message::Done);
     let answer = at.account(MONITOR);
     assert!(text(&answer).contains("`nightlatch cert --acrs c1"), "{answer:?}");
-    // Too little of LoginGraceTime is left for a person.
+    // Too little of LoginGraceTime is left for a person, counted from the beginning of the connection.
     let at = prompting();
-    at.offer(MONITOR);
-    at.rig.hands.advance(45);
-    assert_eq!(at.ask(PromptStage::Begin, MONITOR), Message::Done);
+    at.rig.hands.advance(1_041);
+    let long_ago = Parent { pid: 600, start: 100_000 };
+    at.offer(long_ago);
+    assert_eq!(at.ask(PromptStage::Begin, long_ago), Message::Done);
     assert_eq!(at.begun(), 0);
+    let a_little_later = Parent { pid: 601, start: 100_200 };
+    assert!(at.prompted(a_little_later).contains("within 16 s"));
 }

@@ -20,23 +20,27 @@ use nightlatch_wire::{Message, Parent, Prompt, PromptStage};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::info;
 
 pub(super) use self::device::DeviceCode;
 pub(super) use self::table::{Ended, Prompts, State};
 use super::credential::{Credential, address};
 use super::gate::{Gate, lock};
 use super::offer::digest_of;
-use crate::login::{LastCall, Prompted, read_prompted};
+use crate::login::{LastCall, Prompted, clean, read_prompted};
 
 /// How long one question about the end of a sign-in is held before the answer "not yet". The program behind PAM counts on it.
 const HOLD: Duration = Duration::from_secs(5);
+/// How long the first question may take, with all that is asked of Azure and of Entra: less than the program behind PAM waits.
+const BEGIN_LIMIT: Duration = Duration::from_secs(7);
 /// The longest that a person is waited for, whatever LoginGraceTime is: the program behind PAM ends itself at 10 min.
 const MAX_WAIT: Duration = Duration::from_secs(540);
 /// How much before LoginGraceTime the wait ends, so that the person still reads why.
 const BEFORE_GRACE_ENDS: Duration = Duration::from_secs(5);
 /// Less time than this is not worth a code.
 const LEAST_WAIT: Duration = Duration::from_secs(15);
+/// Clock ticks in a second, in which the kernel tells when a process began (USER_HZ of x86 and ARM, proc_pid_stat(5)).
+const TICK: Duration = Duration::from_millis(10);
 /// How often, and how many times, a token whose key is not known yet is looked at again.
 const KEY_PAUSE: Duration = Duration::from_secs(1);
 const KEY_TRIES: u32 = 4;
@@ -70,6 +74,15 @@ pub trait SignInElsewhere: Send + Sync {
 
     /// The application that people sign in to.
     fn client(&self) -> Guid;
+}
+
+/// A code that a person can be shown.
+struct Code {
+    begun: Begun,
+    denial: Denial,
+    identity: (TenantId, ObjectId),
+    client: Guid,
+    runtime: Handle,
 }
 
 /// A connection that has proven a certificate.
@@ -110,60 +123,76 @@ impl Gate {
     }
 
     async fn begin_prompt(self: &Arc<Self>, prompt: &Prompt, proven: Proven) -> Message {
-        // Whatever comes in the way here: the account question says no, and how the evidence is got elsewhere.
-        let Some(elsewhere) = self.outside.prompt.clone() else { return Message::Done };
-        let Ok(name) = LoginName::parse(&prompt.user) else { return Message::Done };
-        let Some((denial, identity)) = self.lacks_a_sign_in(prompt, &proven.row, &name).await else {
-            return Message::Done;
-        };
-        let boot = self.clock().boot();
-        let used = proven.row.age(boot).saturating_add(BEFORE_GRACE_ENDS);
-        let time_left = self.settings.login_grace.min(MAX_WAIT).saturating_sub(used);
-        let Some(wanted) = wanted(&denial).filter(|_| time_left >= LEAST_WAIT) else { return Message::Done };
-        if !lock(&self.limits).prompts.take(identity.1, boot)
-            || !lock(&self.prompts).has_room(identity.1, proven.monitor)
-        {
-            warn!("{name} is not asked to sign in at the prompt: too many such sign-ins wait");
-            return Message::Done;
-        }
-        let runtime = self.background.clone().unwrap_or_else(Handle::current);
-        let asking = Arc::clone(&elsewhere);
-        let begun = runtime.spawn(async move { asking.begin(wanted).await });
-        let begun = match timeout(self.settings.wait, begun).await {
-            Ok(Ok(Ok(begun))) => begun,
-            Ok(Ok(Err(why))) => return self.no_code(&name, &why),
-            Ok(Err(_)) | Err(_) => return self.no_code(&name, "Entra did not answer in time"),
-        };
-        let limit = time_left.min(begun.good_for);
+        let opened = TICK.saturating_mul(u32::try_from(proven.monitor.start).unwrap_or(u32::MAX));
+        let wait = self.settings.login_grace.min(MAX_WAIT).saturating_sub(BEFORE_GRACE_ENDS);
+        // sshd counts from the beginning of the connection.
+        let left = || opened.saturating_add(wait).saturating_sub(self.clock().boot());
+        // Whatever comes in the way: the account question says no, and how the evidence is got elsewhere.
+        let code = timeout(BEGIN_LIMIT, self.code_for(prompt, &proven.row, left)).await;
+        let Some(code) = code.ok().flatten() else { return Message::Done };
+        let limit = left().min(code.begun.good_for);
         let text = format!(
-            "{}\nopen {} and enter the code {} within {} s\nthen press Enter here: no password is asked for",
-            denial.text(),
-            begun.page,
-            begun.code,
-            limit.as_secs()
+            "{}\nopen {} and enter the code {} within {} s{}\nthen press Enter here: no password is asked for",
+            code.denial.text(),
+            code.begun.page,
+            code.begun.code,
+            limit.as_secs(),
+            anew(&code.denial)
         );
         let (tell, told) = watch::channel(State::Waits);
-        lock(&self.prompts).insert(proven.monitor, proven.digest, identity.1, told);
-        info!("{name} is asked to sign in at the prompt, ref {}", proven.row.correlation);
-        let gate = Arc::clone(self);
-        let client = elsewhere.client();
-        runtime.spawn(async move {
+        if !lock(&self.prompts).insert(proven.monitor, proven.digest, code.identity.1, told) {
+            return self.no_code(&prompt.user, "too many such sign-ins wait");
+        }
+        lock(&self.monitors).pin(proven.monitor);
+        info!("{} is asked to sign in at the prompt, ref {}", prompt.user, proven.row.correlation);
+        let (gate, identity, over) = (Arc::clone(self), code.identity, code.begun.over);
+        code.runtime.spawn(async move {
             let over = async {
-                match timeout(limit, begun.over).await {
-                    Ok(Ok(token)) => gate.shown(&token, client, identity).await,
-                    Ok(Err(why)) => State::Ended(Ended::Refused(why)),
-                    Err(_) => State::Ended(Ended::Late),
-                }
+                let shown = async {
+                    match over.await {
+                        Ok(token) => gate.shown(&token, code.client, identity).await,
+                        Err(why) => State::Ended(Ended::Failed(why)),
+                    }
+                };
+                timeout(limit, shown).await.unwrap_or(State::Ended(Ended::Late))
             };
-            // A connection that is gone, or offers something else by now, has no use for it.
+            // What nobody asks about any more is not waited for.
             let state = tokio::select! { state = over => state, () = tell.closed() => return };
             let _ = tell.send(state);
         });
         Message::Text(text)
     }
 
-    fn no_code(&self, name: &LoginName, why: &str) -> Message {
-        self.recorder().complain(format!("{name} cannot be asked to sign in at the prompt: {why}"));
+    /// A code for a login that lacks what a sign-in would show.
+    async fn code_for(&self, prompt: &Prompt, row: &LastCall, left: impl Fn() -> Duration) -> Option<Code> {
+        let elsewhere = self.outside.prompt.clone()?;
+        let name = LoginName::parse(&prompt.user).ok()?;
+        let (denial, identity) = self.lacks_a_sign_in(prompt, row, &name).await?;
+        let contexts = self.access_rules();
+        let wanted = wanted(contexts.contexts_of(denial.rule()?))?;
+        if left() < LEAST_WAIT {
+            return None;
+        }
+        let boot = self.clock().boot();
+        if !lock(&self.limits).prompts.take(identity.1, boot) || !lock(&self.prompts).has_room() {
+            self.no_code(&prompt.user, "too many such sign-ins were begun, or wait");
+            return None;
+        }
+        let client = elsewhere.client();
+        let runtime = self.background.clone().unwrap_or_else(Handle::current);
+        match runtime.spawn(async move { elsewhere.begin(wanted).await }).await {
+            Ok(Ok(begun)) => Some(Code { begun, denial, identity, client, runtime }),
+            Ok(Err(why)) => {
+                self.no_code(&prompt.user, &why);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn no_code(&self, name: &str, why: &str) -> Message {
+        let name = clean(name);
+        self.recorder().complain(format!("{name} is not asked to sign in at the prompt: {}", clean(why)));
         Message::Done
     }
 
@@ -206,15 +235,16 @@ impl Gate {
                     self.unknown_key.notify_one();
                     sleep(KEY_PAUSE).await;
                 }
-                Err(refusal) => return State::Ended(Ended::Refused(refusal.to_string())),
+                Err(refusal) => return State::Ended(Ended::NotTaken(refusal.to_string())),
             }
         }
-        State::Ended(Ended::Refused(Refusal::UnknownKey.to_string()))
+        State::Ended(Ended::NotTaken(Refusal::UnknownKey.to_string()))
     }
 
     async fn prompt_over(&self, proven: &Proven) -> Message {
+        // One that had to make way has no end to wait for.
         let Some(mut told) = lock(&self.prompts).of(proven.monitor, &proven.digest) else {
-            return Message::Deny { code: Reason::NoAdmit.word().to_owned(), text: String::new() };
+            return Message::Done;
         };
         let over = told.wait_for(|state| !matches!(state, State::Waits));
         match timeout(HOLD, over).await {
@@ -261,15 +291,19 @@ fn ended(why: &Ended) -> (String, Outcome, Option<String>) {
     (why.for_administrators(), Outcome::Fail(Reason::StepUp), Some(why.sentence().to_owned()))
 }
 
-/// What to ask of Entra; `None` where one sign-in cannot show it all.
-fn wanted(denial: &Denial) -> Option<Wanted> {
-    let mut contexts = denial.missing().iter().filter_map(|missing| match missing {
-        Missing::Acrs(context) => Some(context.parse::<AuthContext>().ok()),
-        _ => None,
-    });
-    match (contexts.next(), contexts.next()) {
-        (None, _) => Some(Wanted { context: None }),
-        (Some(Some(context)), None) => Some(Wanted { context: Some(context) }),
-        _ => None,
+/// What to ask of Entra, for all contexts of a rule: what the certificate showed of them was shown by another sign-in. `None`
+/// where one sign-in cannot show it all.
+fn wanted(contexts: &[String]) -> Option<Wanted> {
+    match contexts {
+        [] => Some(Wanted { context: None }),
+        [context] => context.parse().ok().map(|context| Wanted { context: Some(context) }),
+        [_, _, ..] => None,
     }
+}
+
+/// What to do on the page where its kind or its moment counts. Nothing in this flow makes Entra ask for credentials.
+fn anew(denial: &Denial) -> &'static str {
+    let anew =
+        denial.missing().iter().any(|missing| matches!(missing, Missing::AuthAge(_) | Missing::Amr(_)));
+    if anew { "; give your credentials anew there, an open sign-in does not count" } else { "" }
 }

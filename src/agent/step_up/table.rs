@@ -37,8 +37,10 @@ pub(in crate::agent) enum Ended {
     Late,
     /// Another person did.
     SomebodyElse,
-    /// Entra, or what it answered. The words are for administrators.
-    Refused(String),
+    /// Entra said no, or nothing. The words are for administrators.
+    Failed(String),
+    /// It came to an end that is not taken. The words are for administrators.
+    NotTaken(String),
 }
 
 impl Ended {
@@ -47,14 +49,15 @@ impl Ended {
         match self {
             Self::Late => "nobody signed in with the code in time",
             Self::SomebodyElse => "another person than the holder of the certificate signed in with the code",
-            Self::Refused(_) => "the sign-in with the code did not come to an end",
+            Self::Failed(_) => "the sign-in with the code did not come to an end",
+            Self::NotTaken(_) => "the sign-in with the code was not accepted",
         }
     }
 
     /// For whoever reads the decision.
     pub(super) fn for_administrators(&self) -> String {
         match self {
-            Self::Refused(why) => crate::login::clean(why),
+            Self::Failed(why) | Self::NotTaken(why) => crate::login::clean(why),
             Self::Late | Self::SomebodyElse => self.sentence().to_owned(),
         }
     }
@@ -82,27 +85,36 @@ pub(in crate::agent) struct Prompts {
 
 impl Prompts {
     /// Whether one more may be asked for.
-    pub(super) fn has_room(&self, oid: ObjectId, monitor: Parent) -> bool {
-        let others = || self.asked.iter().filter(|(key, one)| **key != monitor && one.waits());
-        others().count() < MAX_WAITING
-            && others().filter(|(_, one)| one.oid == oid).count() < MAX_WAITING_OF_ONE
+    pub(super) fn has_room(&self) -> bool {
+        self.asked.values().filter(|one| one.waits()).count() < MAX_WAITING
     }
 
-    /// Notes a sign-in, in place of an earlier one of this connection.
+    /// Notes a sign-in, in place of an earlier one of this connection; false where too many wait. A person's oldest makes way
+    /// for their newest: whoever hung up does not keep themselves out.
     pub(super) fn insert(
         &mut self,
         monitor: Parent,
         digest: [u8; 32],
         oid: ObjectId,
         told: watch::Receiver<State>,
-    ) {
+    ) -> bool {
+        self.asked.remove(&monitor);
+        let own = self.asked.iter().filter(|(_, one)| one.oid == oid && one.waits());
+        let oldest = own.clone().min_by_key(|(_, one)| one.number).map(|(key, _)| *key);
+        if let (true, Some(oldest)) = (own.count() >= MAX_WAITING_OF_ONE, oldest) {
+            self.asked.remove(&oldest);
+        }
+        if !self.has_room() {
+            return false;
+        }
         if self.asked.len() >= MAX_KEPT {
-            let oldest = self.asked.iter().filter(|(_, one)| !one.waits());
-            let oldest = oldest.min_by_key(|(_, one)| one.number).map(|(key, _)| *key);
+            let over = self.asked.iter().filter(|(_, one)| !one.waits());
+            let oldest = over.min_by_key(|(_, one)| one.number).map(|(key, _)| *key);
             oldest.and_then(|key| self.asked.remove(&key));
         }
         self.next += 1;
         self.asked.insert(monitor, Asked { digest, oid, told, number: self.next });
+        true
     }
 
     /// The sign-in of this connection beside this certificate.

@@ -2,7 +2,9 @@
 
 use super::Finding;
 use crate::attach::interactive::Interactive;
-use crate::attach::pam_edit::{EXEC_WORDS, GATE_CONTROL, HELPER, gate_arguments, step_up_lines};
+use crate::attach::pam_edit::{
+    EXEC_WORDS, GATE_CONTROL, HELPER, auth_gate_control, gate_arguments, step_up_lines,
+};
 use crate::attach::pam_stack::{Rule, phase, service_text, statements};
 use crate::attach::place::Root;
 use crate::attach::plan::{self, Mode};
@@ -52,7 +54,7 @@ pub(super) fn examine(root: &Root, interactive: Interactive, observing: bool) ->
 /// Whether a line keeps everybody but our users from the next.
 pub(super) fn is_gate(rule: &Rule) -> bool {
     rule.module_name() == "pam_succeed_if.so"
-        && rule.control == GATE_CONTROL
+        && (rule.control == GATE_CONTROL || (rule.kind == "auth" && rule.control == auth_gate_control(1)))
         && rule.arguments.join(" ") == gate_arguments()
 }
 

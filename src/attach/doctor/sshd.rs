@@ -153,10 +153,15 @@ pub(super) fn for_our_user(
         let seen = format!("{} is set but sshd offers no keyboard-interactive", expected.interactive.key());
         findings.push(Finding::fail("sshd.interactive", seen, ATTACH));
     }
-    if expected.interactive == Interactive::StepUp && (1..LEAST_GRACE_FOR_PROMPT_S).contains(&grace) {
+    // Of no LoginGraceTime at all, ours remains.
+    let least = if grace == 0 { expected.login_grace_s } else { grace.min(expected.login_grace_s) };
+    if expected.interactive == Interactive::StepUp && least < LEAST_GRACE_FOR_PROMPT_S {
         findings.push(Finding::warn(
             "sshd.step_up",
-            format!("LoginGraceTime {grace}: so many seconds people have to sign in at the prompt"),
+            format!(
+                "LoginGraceTime {grace}, login.login_grace_time {}: people have so many seconds to sign in at the prompt",
+                expected.login_grace_s
+            ),
             format!(
                 "set `LoginGraceTime {LEAST_GRACE_FOR_PROMPT_S}` or more in sshd_config, and the same as `login_grace_time`"
             ),

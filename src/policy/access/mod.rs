@@ -81,24 +81,18 @@ impl SignIn {
         matches!(self.proof, ProofKind::OpenPubkey) || self.prompted.is_some()
     }
 
-    /// What the certificate and a sign-in of the same person at the prompt show together. The certificate stays what it is,
-    /// with its kind and age; what both tell and only one can be right about, as which groups, it has told already.
+    /// What a sign-in of the same person at the prompt shows, beside a certificate. How and when they signed in is that
+    /// sign-in's alone: the strength of one and the freshness of another are no third that has both. The certificate stays what
+    /// it is, with its kind, age and device; and the groups, which both may list, it has told already.
     #[must_use]
     pub fn with_prompted(&self, fresh: &Self, at: Timestamp) -> Self {
         let own = self.has_claims().then_some(self);
-        let list = |of: fn(&Self) -> &Option<Vec<String>>| {
-            let mut all = own.and_then(|own| of(own).clone()).unwrap_or_default();
-            let more = of(fresh).iter().flatten().filter(|word| !all.contains(word)).cloned();
-            let more: Vec<String> = more.collect();
-            all.extend(more);
-            (!all.is_empty()).then_some(all)
-        };
         Self {
             proof: self.proof,
             issued: self.issued,
-            auth_time: own.and_then(|own| own.auth_time).max(fresh.auth_time),
-            amr: list(|one| &one.amr),
-            acrs: list(|one| &one.acrs),
+            auth_time: fresh.auth_time,
+            amr: fresh.amr.clone(),
+            acrs: fresh.acrs.clone(),
             // The code may be typed on any device: which one says nothing about this login.
             device: own.and_then(|own| own.device),
             groups: own.and_then(|own| own.groups.clone()).or_else(|| fresh.groups.clone()),
