@@ -1,14 +1,14 @@
 //! A sign-in at the prompt: whoever lacks what a rule wants is given a code beside their certificate, signs in with it on
 //! another device, and the login goes on. It takes the place of nothing: without the certificate there is no prompt.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use nightlatch_emulator::world;
 use nightlatch_openpubkey::KeyType;
 use nightlatch_world::{
-    OPENPUBKEY_CLIENT, Person, SshOutcome, local_user, openpubkey_person, register_openpubkey, wait_until,
+    AtThePrompt, OPENPUBKEY_CLIENT, Person, SshOutcome, local_user, openpubkey_person, register_openpubkey,
+    wait_until,
 };
 use serde_json::{Value, json};
 
@@ -30,68 +30,19 @@ fn start(login: &str) -> Cluster {
     cluster
 }
 
-/// A client that answers prompts: with an empty line, once it is told to.
-struct Client {
-    folder: tempfile::TempDir,
-}
+type Client = AtThePrompt;
 
-impl Client {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = folder.path().display();
-        let script = format!(
-            "#!/bin/sh\necho >>{at}/count\nprintf '%s' \"$1\" >{at}/part && mv {at}/part {at}/said\n\
-             i=0; until [ -e {at}/answer ] || [ $i -ge 600 ]; do sleep 0.1; i=$((i+1)); done\ncat {at}/answer; echo\n"
-        );
-        let path = folder.path().join("askpass");
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// What the last prompt said.
-    fn said(&self) -> Option<String> {
-        std::fs::read_to_string(self.path("said")).ok()
-    }
-
-    /// How often it was prompted.
-    fn prompts(&self) -> usize {
-        std::fs::read_to_string(self.path("count")).map_or(0, |lines| lines.lines().count())
-    }
-
-    /// Logs in; `at_the_prompt` is run with the code once there is one, and then the line is answered.
-    fn login(
-        &self,
-        cluster: &Cluster,
-        person: &Person,
-        user: &str,
-        words: &[&str],
-        at_the_prompt: impl FnOnce(&str),
-    ) -> SshOutcome {
-        let options = ["-o", "BatchMode=no"];
-        let mut command = cluster.node.ssh_command(person, user, &options, words).unwrap();
-        command.env("SSH_ASKPASS", self.path("askpass")).env("SSH_ASKPASS_REQUIRE", "force");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let or_over = || self.said().is_some() || child.try_wait().unwrap().is_some();
-        wait_until("the prompt", SOON, or_over).unwrap();
-        if let Some(said) = self.said() {
-            let code = said.split_once("enter the code ").map(|(_, rest)| rest.split(' ').next().unwrap());
-            at_the_prompt(code.unwrap_or_else(|| panic!("no code in {said}")));
-            std::fs::write(self.path("answer"), "").unwrap();
-        }
-        let done = child.wait_with_output().unwrap();
-        SshOutcome {
-            status: done.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
-            elapsed: Duration::ZERO,
-        }
-    }
+/// Logs in; `at_the_prompt` is run with the code once there is one, and then the line is answered.
+fn log_in(
+    client: &Client,
+    cluster: &Cluster,
+    person: &Person,
+    user: &str,
+    words: &[&str],
+    at_the_prompt: impl FnOnce(&str),
+) -> SshOutcome {
+    let at_the_prompt = |code: Option<&str>| at_the_prompt(code.expect("a code"));
+    client.login(&cluster.node, person, user, words, &[], at_the_prompt).unwrap()
 }
 
 impl Cluster {
@@ -110,15 +61,16 @@ fn whoever_lacks_a_context_signs_in_at_the_prompt_and_is_in() {
     let alice = cluster.person(ALICE);
 
     // Without a rule nobody is asked anything, and the certificate alone still lets in.
-    let client = Client::new();
-    let login = client.login(&cluster, &alice, ALICE, &["id -un"], |_| panic!("asked for nothing"));
+    let client = Client::new().unwrap();
+    let login = log_in(&client, &cluster, &alice, ALICE, &["id -un"], |_| panic!("asked for nothing"));
     assert!(login.is_in() && login.stdout.trim() == ALICE, "{login:?}\n{}", cluster.journal());
     let batch = cluster.ssh(&alice, ALICE, &["id -un"]);
     assert_eq!(batch.status, 255, "a client that answers no prompt cannot: {batch:?}");
 
     cluster.rules(WANTS_C1);
-    let client = Client::new();
-    let login = client.login(&cluster, &alice, ALICE, &["id -un"], |code| cluster.approve(code, Some(ALICE)));
+    let client = Client::new().unwrap();
+    let login =
+        log_in(&client, &cluster, &alice, ALICE, &["id -un"], |code| cluster.approve(code, Some(ALICE)));
     assert!(login.is_in() && login.stdout.trim() == ALICE, "{login:?}\n{}", cluster.journal());
     let said = client.said().unwrap();
     for words in [
@@ -135,8 +87,9 @@ fn whoever_lacks_a_context_signs_in_at_the_prompt_and_is_in() {
     assert!(decided.contains("prod permits"), "{decided}");
 
     // Each login is asked for itself: the same certificate, moments later.
-    let client = Client::new();
-    let login = client.login(&cluster, &alice, ALICE, &["true"], |code| cluster.approve(code, Some(ALICE)));
+    let client = Client::new().unwrap();
+    let login =
+        log_in(&client, &cluster, &alice, ALICE, &["true"], |code| cluster.approve(code, Some(ALICE)));
     assert!(login.is_in() && client.prompts() == 1, "{login:?}\n{}", cluster.journal());
 
     // A certificate with claims gets what it lacks as well.
@@ -149,18 +102,19 @@ fn whoever_lacks_a_context_signs_in_at_the_prompt_and_is_in() {
         )
         .unwrap();
     let adele = openpubkey_person(&cluster.image, &cluster.node, ADELE, KeyType::Ed25519).unwrap();
-    let client = Client::new();
-    let login = client.login(&cluster, &adele, ADELE, &["true"], |code| cluster.approve(code, Some(ADELE)));
+    let client = Client::new().unwrap();
+    let login =
+        log_in(&client, &cluster, &adele, ADELE, &["true"], |code| cluster.approve(code, Some(ADELE)));
     assert!(login.is_in() && client.prompts() == 1, "{login:?}\n{}", cluster.journal());
 
     // A missing role, and what no sign-in could show, is said without asking for one, once.
     let norman = cluster.person(world::NORMAN.upn);
-    let client = Client::new();
-    let login = client.login(&cluster, &norman, world::NORMAN.upn, &["id"], |_| panic!("no role"));
+    let client = Client::new().unwrap();
+    let login = log_in(&client, &cluster, &norman, world::NORMAN.upn, &["id"], |_| panic!("no role"));
     assert_eq!(login.stderr.matches("reason no_vm_role").count(), 1, "{login:?}");
     cluster.rules(&WANTS_C1.replace("acrs = [\"c1\"]", "acrs = [\"c1\"], device = true"));
-    let client = Client::new();
-    let login = client.login(&cluster, &alice, ALICE, &["id"], |_| panic!("no device"));
+    let client = Client::new().unwrap();
+    let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |_| panic!("no device"));
     assert_eq!(login.stderr.matches("reason step_up").count(), 1, "{login:?}");
     assert!(login.stderr.contains("on a registered device run `nightlatch cert --acrs c1"), "{login:?}");
 
@@ -188,8 +142,8 @@ fn a_sign_in_of_somebody_else_or_of_nobody_lets_nobody_in_and_says_why() {
         ("nobody", |_, _| {}, "nobody signed in with the code in time"),
     ];
     for (which, ending, words) in endings {
-        let client = Client::new();
-        let login = client.login(&cluster, &alice, ALICE, &["id"], |code| ending(&cluster, code));
+        let client = Client::new().unwrap();
+        let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |code| ending(&cluster, code));
         assert!(login.status == 255 && login.stdout.is_empty(), "{which}: {login:?}");
         assert!(login.stderr.contains(words), "{which}: {login:?}\n{}", cluster.journal());
         // The decision is the account phase's: said once, with the command that needs no prompt.
@@ -199,24 +153,20 @@ fn a_sign_in_of_somebody_else_or_of_nobody_lets_nobody_in_and_says_why() {
         assert!(cluster.decided(ALICE).contains("sign-in at the prompt"), "{which}");
     }
     // Pressing Enter first is not an answer: the login waits for the sign-in.
-    let client = Client::new();
+    let client = Client::new().unwrap();
     let login = std::thread::scope(|scope| {
-        let login = scope.spawn(|| {
-            client.login(&cluster, &alice, ALICE, &["id -un"], |code| {
-                std::fs::write(client.path("code"), code).unwrap();
-            })
-        });
-        wait_until("the answer", SOON, || client.path("answer").exists()).unwrap();
+        let login = scope.spawn(|| log_in(&client, &cluster, &alice, ALICE, &["id -un"], |_| {}));
+        wait_until("the answer", SOON, || client.answers()).unwrap();
         std::thread::sleep(Duration::from_secs(2));
         assert!(!login.is_finished());
-        cluster.approve(&std::fs::read_to_string(client.path("code")).unwrap(), Some(ALICE));
+        cluster.approve(&client.code().unwrap(), Some(ALICE));
         login.join().unwrap()
     });
     assert!(login.is_in(), "{login:?}\n{}", cluster.journal());
     // A code that Entra does not give: the refusal is the one without a prompt.
     cluster.tenant.control("PUT", "faults/entra", &json!({"kind": "status", "status": 503})).unwrap();
-    let client = Client::new();
-    let login = client.login(&cluster, &alice, ALICE, &["id"], |_| panic!("there is no code"));
+    let client = Client::new().unwrap();
+    let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |_| panic!("there is no code"));
     assert!(login.stderr.contains("reason step_up, ref "), "{login:?}\n{}", cluster.journal());
 }
 
@@ -226,29 +176,18 @@ fn without_the_certificate_there_is_no_prompt_and_no_way_in() {
     cluster.rules(WANTS_C1);
     let node = &cluster.node;
     let alice = cluster.person(ALICE);
-    let askpass = Client::new();
-    let with = |person: &Person, options: &[&str]| {
-        let mut command = node.ssh_command(person, ALICE, options, &["id"]).unwrap();
-        command.env("SSH_ASKPASS", askpass.path("askpass")).env("SSH_ASKPASS_REQUIRE", "force");
-        std::fs::write(askpass.path("answer"), "").unwrap();
-        command.stdin(Stdio::null()).output().unwrap()
-    };
+    let asked = Client::new().unwrap();
     let stranger = Person::new(&cluster.image).unwrap();
     for (who, options) in [
-        (&alice, &["-o", "BatchMode=no", "-o", "PreferredAuthentications=keyboard-interactive"][..]),
-        (&alice, &["-o", "BatchMode=no", "-o", "PreferredAuthentications=password"]),
-        (&alice, &["-o", "BatchMode=no", "-o", "PubkeyAuthentication=no"]),
-        (&stranger, &["-o", "BatchMode=no"]),
+        (&alice, &["-o", "PreferredAuthentications=keyboard-interactive"][..]),
+        (&alice, &["-o", "PreferredAuthentications=password"]),
+        (&alice, &["-o", "PubkeyAuthentication=no"]),
+        (&stranger, &[]),
     ] {
-        let done = with(who, options);
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert_eq!(done.status.code(), Some(255), "{options:?}: {said}");
-        assert!(
-            done.stdout.is_empty() && said.contains("Permission denied (publickey)"),
-            "{options:?}: {said}"
-        );
+        let login = asked.login(node, who, ALICE, &["id"], options, |_| {}).unwrap();
+        assert!(login.is_refused() && login.stdout.is_empty(), "{options:?}: {login:?}");
     }
-    assert_eq!(askpass.prompts(), 0, "nobody was asked anything");
+    assert_eq!(asked.prompts(), 0, "nobody was asked anything");
 
     // PAM's lines alone, without sshd's word that a certificate was proven, say no, whatever is typed.
     let pam = |variables: &str, stage: &str| {
@@ -282,31 +221,22 @@ fn without_the_certificate_there_is_no_prompt_and_no_way_in() {
          echo bob:sesame | chpasswd; sshd -t && systemctl reload ssh",
     )
     .unwrap();
-    let typing = Client::new();
-    std::fs::write(typing.path("answer"), "sesame").unwrap();
+    let typing = Client::new().unwrap();
+    typing.answer("sesame").unwrap();
     // sshd does not listen for a moment while it reloads.
-    let options = [
-        "-o",
-        "BatchMode=no",
-        "-o",
-        "PreferredAuthentications=keyboard-interactive",
-        "-o",
-        "ConnectionAttempts=10",
-    ];
-    let mut command = node.ssh_command(&bob, "bob", &options, &["id -un"]).unwrap();
-    command.env("SSH_ASKPASS", typing.path("askpass")).env("SSH_ASKPASS_REQUIRE", "force");
-    let done = command.stdin(Stdio::null()).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "bob", "{done:?}");
+    let options = ["-o", "PreferredAuthentications=keyboard-interactive", "-o", "ConnectionAttempts=10"];
+    let login = typing.login(node, &bob, "bob", &["id -un"], &options, |_| {}).unwrap();
+    assert_eq!(login.stdout.trim(), "bob", "{login:?}");
     assert_eq!(typing.prompts(), 1);
 
-    let client = Client::new();
-    let login = client.login(&cluster, &alice, ALICE, &["id"], |_| panic!("nobody asks"));
+    let client = Client::new().unwrap();
+    let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |_| panic!("nobody asks"));
     assert!(login.status == 255 && login.stdout.is_empty(), "{login:?}");
     node.shell(
         "mv /usr/libexec/nightlatch/p /usr/libexec/nightlatch/pam; systemctl kill -s STOP nightlatchd",
     )
     .unwrap();
-    let login = client.login(&cluster, &alice, ALICE, &["id"], |_| panic!("nobody asks"));
+    let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |_| panic!("nobody asks"));
     assert!(login.status == 255 && login.stdout.is_empty(), "{login:?}");
     node.shell("systemctl kill -s CONT nightlatchd").unwrap();
 }
@@ -319,11 +249,11 @@ fn what_was_shown_at_the_prompt_counts_for_that_session_alone() {
     let rules = "[[rule]]\nname = \"root\"\neffect = \"step-up\"\nwho = { anyone = true }\nservice = [\"sudo\"]\nrequire = { acrs = [\"c1\"] }\n\
                  [[rule]]\nname = \"near\"\neffect = \"permit\"\nwho = { anyone = true }\nnetwork = [\"127.0.0.2/32\"]\n";
     cluster.rules(&format!("{rules}{WANTS_C1}"));
-    let client = Client::new();
+    let client = Client::new().unwrap();
     let script = "sudo -n id -u; touch /tmp/is-in; until test -e /tmp/go-on; do sleep 0.1; done; sudo -n id -u; echo alive";
     let far = std::thread::scope(|scope| {
         let login = scope.spawn(|| {
-            client.login(&cluster, &adele, ADELE, &[script], |code| cluster.approve(code, Some(ADELE)))
+            log_in(&client, &cluster, &adele, ADELE, &[script], |code| cluster.approve(code, Some(ADELE)))
         });
         let is_in = || cluster.node.exec(&["test", "-e", "/tmp/is-in"]).unwrap().status.success();
         wait_until("the session", SOON, is_in).unwrap_or_else(|why| panic!("{why}\n{}", cluster.journal()));
@@ -354,8 +284,8 @@ fn turned_off_again_the_certificate_alone_lets_in() {
     let node = &cluster.node;
     node.shell("sed -i 's/^step_up_prompt = true/step_up_prompt = false/' /etc/nightlatch/nightlatch.toml /etc/nightlatch/conf.d/*.toml 2>/dev/null || true; systemctl restart nightlatchd").unwrap();
     // Off for the daemon and on for sshd: a certificate still lets in, and nobody is asked.
-    let client = Client::new();
-    let login = client.login(&cluster, &alice, ALICE, &["true"], |_| panic!("asked for nothing"));
+    let client = Client::new().unwrap();
+    let login = log_in(&client, &cluster, &alice, ALICE, &["true"], |_| panic!("asked for nothing"));
     assert!(login.is_in(), "{login:?}\n{}", cluster.journal());
     let doctor = node.shell("nightlatch doctor || true").unwrap();
     assert!(doctor.contains("authenticationmethods publickey,keyboard-interactive:pam"), "{doctor}");

@@ -18,6 +18,7 @@ mod node;
 mod openpubkey;
 mod person;
 pub mod playground;
+mod prompt;
 mod run;
 mod service;
 mod story;
@@ -33,6 +34,7 @@ pub use openpubkey::{
     openpubkey_sign_in, register_openpubkey, traveller,
 };
 pub use person::{Person, SshOutcome, local_user};
+pub use prompt::AtThePrompt;
 pub use run::{WorldError, wait_until};
 pub use service::{Service, interop, interop_drivers};
 pub use story::Story;

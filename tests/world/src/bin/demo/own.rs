@@ -5,8 +5,8 @@ use std::time::Duration;
 use nightlatch_emulator::world;
 use nightlatch_openpubkey::{CertificateSpec, Client, KeyType};
 use nightlatch_world::{
-    Cluster, OPENPUBKEY_SCOPE, Story, WorldError, as_traveller, openpubkey_holder, openpubkey_person,
-    openpubkey_sign_in, register_openpubkey, traveller, wait_until,
+    AtThePrompt, Cluster, OPENPUBKEY_SCOPE, Story, WorldError, as_traveller, openpubkey_holder,
+    openpubkey_person, openpubkey_sign_in, register_openpubkey, traveller, wait_until,
 };
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::{expect_in, explain_last, shorten};
 /// How long rules may take to be in force.
 const RULES_LIMIT: Duration = Duration::from_secs(10);
 /// Every step told here.
-pub(super) const STEPS: usize = 6;
+pub(super) const STEPS: usize = 7;
 
 pub(super) fn tell(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> {
     let name = world::ALICE.upn;
@@ -74,6 +74,7 @@ fn step_up(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> 
         let shown = format!("\"run `{command}`\"");
         Ok::<_, WorldError>((command, shown))
     })?;
+    story.step("step-up-at-the-prompt-logs-in", || at_the_prompt(cluster))?;
     story.step("step-up-shown-logs-in", || {
         traveller(node)?;
         let words = command.trim_start_matches("nightlatch ");
@@ -89,6 +90,30 @@ fn step_up(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> 
         }
         Ok(((), who))
     })
+}
+
+/// Where it is turned on, the same is shown with a code on another device while sshd waits: with a certificate of Entra's own.
+fn at_the_prompt(cluster: &Cluster) -> super::Told {
+    const SWITCH: &str = "/etc/nightlatch/conf.d/prompt.toml";
+    let (node, name) = (&cluster.node, world::ALICE.upn);
+    node.shell("install -d -m 0755 /etc/nightlatch/conf.d")?;
+    node.write_file(SWITCH, b"[login]\nstep_up_prompt = true\n", 0o644, "root:root")?;
+    node.shell("systemctl restart nightlatchd && nightlatch attach")?;
+    let codes = json!({"device_approve_after": null, "device_interval": 1});
+    cluster.tenant.control("PUT", "entra", &codes)?;
+    let (alice, prompt) = (cluster.person(name)?, AtThePrompt::new()?);
+    let approve = |code: Option<&str>| {
+        let path = format!("device/{}", code.unwrap_or_default());
+        // Without it the login is refused, and the story ends there.
+        let _ = cluster.tenant.control("POST", &path, &json!({"user": name}));
+    };
+    let options = ["-o", "ConnectionAttempts=10"];
+    let login = prompt.login(node, &alice, name, &["id", "-un"], &options, approve)?;
+    let said = prompt.said().unwrap_or_default();
+    let shown = said.lines().find(|line| line.contains("enter the code")).unwrap_or_default();
+    let shown = format!("\"{}\"", shorten(shown));
+    node.shell(&format!("rm {SWITCH} && systemctl restart nightlatchd && nightlatch attach"))?;
+    expect_in(&login, name).map(|((), _)| ((), shown))
 }
 
 fn text(bytes: &[u8]) -> String {
