@@ -232,6 +232,13 @@ fn enforce(root: &Root, interactive: Interactive) -> Result<Plan, Refusal> {
         plan.notes.push("sudo is not installed: administrators get no sudo".to_owned());
     }
 
+    if interactive == Interactive::StepUp {
+        plan.notes.push(
+            "login.step_up_prompt is on: Entra users need a client that can answer prompts, so not `BatchMode=yes`, Ansible and \
+             most editors"
+                .to_owned(),
+        );
+    }
     let before = own_text(root, sshd_edit::DROP_IN)?;
     plan.add(sshd_edit::DROP_IN, before, Some(sshd_edit::drop_in(interactive)), 0o644);
     let new = sshd_edit::attach(&main)?;

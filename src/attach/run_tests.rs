@@ -171,6 +171,17 @@ fn a_dry_run_writes_nothing_and_shows_lines() {
         "{sshd:?}"
     );
 
+    let wish = Wish { mode: Mode::Enforce, interactive: Interactive::StepUp };
+    let report = attach(&stage.root, &stage.fake, wish, true).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("BatchMode=yes")), "{:?}", report.notes);
+    let lines: Vec<String> = report.changes.iter().flat_map(super::plan::Change::lines).collect();
+    for line in [
+        "+     AuthenticationMethods publickey,keyboard-interactive:pam",
+        "+     KbdInteractiveAuthentication yes",
+    ] {
+        assert!(lines.iter().any(|one| one == line), "{line} in {lines:?}");
+    }
+
     let wish = Wish { mode: Mode::Observe, interactive: Interactive::Reason };
     let report = attach(&stage.root, &stage.fake, wish, true).unwrap();
     assert_eq!(stage.everything(), before);

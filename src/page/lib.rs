@@ -79,7 +79,7 @@ impl Page<'_> {
     /// An error at byte `at`.
     pub fn error(&self, at: usize, problem: impl Into<String>, hint: impl Into<String>) -> PolicyError {
         PolicyError {
-            file: self.file.to_owned(),
+            file: printable(self.file),
             line: self.line(at),
             problem: printable(&problem.into()),
             hint: printable(&hint.into()),
@@ -88,7 +88,7 @@ impl Page<'_> {
 
     /// A warning about `rule` at byte `at`.
     pub fn warning(&self, at: usize, rule: &str, text: impl Into<String>) -> Warning {
-        Warning { file: self.file.to_owned(), line: self.line(at), rule: rule.to_owned(), text: text.into() }
+        Warning { file: printable(self.file), line: self.line(at), rule: rule.to_owned(), text: text.into() }
     }
 
     /// Reads the file. `form` says what it should look like.

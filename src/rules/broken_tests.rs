@@ -120,6 +120,8 @@ fn conditions_that_are_not_what_they_should_be() {
             (5, "network = [@]", "'::ffff:10.0.0.0/104'", "'::ffff:10.0.0.0/8'", "/8` is not", NETWORK),
             (5, "network = [@]", "'::ffff:10.0.0.0/104'", "'::ffff:10.0.0.1/104'", "/104` is not", NETWORK),
             (5, "network = [@]", "'10.0.0.0/8'", "'10.0.0.0/255.0.0.0'", "255.0.0.0` is not", NETWORK),
+            (5, "network = [@]", "'10.0.0.0/8'", "'10.0.0.0/+8'", "`10.0.0.0/+8` is not", NETWORK),
+            (5, "network = [@]", "'10.0.0.0/8'", "'10.0.0.0/'", "`10.0.0.0/` is not", NETWORK),
             (5, "network = [@]", "'10.0.0.0/8'", "'office'", "`office` is not", NETWORK),
             (5, "network = [@]", "'fe80::/10'", "'fe80::1%eth0'", "`fe80::1%eth0` is not", NETWORK),
             (6, "network = ['10.0.0.0/8',\n @]", "'10.0.0.1'", "' 10.0.0.1'", "not a plain name", NO_SPACE),

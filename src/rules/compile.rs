@@ -196,7 +196,11 @@ fn network(text: &str) -> Result<Network, &'static str> {
     const FORM: &str =
         "write a network such as `10.0.0.0/8` or `2001:db8::/32`, with no bits behind its length";
     let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix.parse().map_err(|_| FORM)?)),
+        // A number alone would be read with a plus sign before it.
+        Some((address, prefix)) if prefix.bytes().all(|b| b.is_ascii_digit()) => {
+            (address, Some(prefix.parse().map_err(|_| FORM)?))
+        }
+        Some(_) => return Err(FORM),
         None => (text, None),
     };
     let address: core::net::IpAddr = address.parse().map_err(|_| FORM)?;

@@ -38,7 +38,9 @@ impl Folder {
         for entry in entries {
             let path = entry.map_err(unreadable)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.ends_with(self.suffix) && !self.except.is_some_and(|end| name.ends_with(end)) {
+            // What begins with a dot is somebody's lock or copy (Emacs, Vim), as in every folder of drop-ins.
+            let hidden = name.starts_with('.');
+            if !hidden && name.ends_with(self.suffix) && !self.except.is_some_and(|end| name.ends_with(end)) {
                 files.push(path);
             }
             if files.len() > self.most {
@@ -162,6 +164,7 @@ mod tests {
         std::fs::write(&file, "x = 1\n").unwrap();
         std::fs::write(folder.path().join("a.test.toml"), "y = 1\n").unwrap();
         std::fs::write(folder.path().join("notes.txt"), "z").unwrap();
+        std::os::unix::fs::symlink("ann@host.1:2", folder.path().join(".#a.toml")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
         let refused = whole.trusted_texts().unwrap_err();
         assert!(refused.contains("chmod go-w"), "{refused}");
