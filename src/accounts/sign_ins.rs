@@ -194,6 +194,20 @@ mod tests {
         assert_eq!(SignIns::open(path).unwrap().last(oid(1)), None);
     }
 
+    #[test]
+    fn what_a_login_showed_at_the_prompt_is_its_sessions_and_nobodys_last_sign_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut book = SignIns::open(folder.path().join("sign-ins.json")).unwrap();
+        let shown = SignIn { prompted: Some(Timestamp(1_150)), ..sign_in("mfa") };
+        let prompted = KeptSignIn { sign_in: shown, ..said(1, "mfa", 2_000) };
+        book.remember("one".into(), said(1, "pwd", 2_000), Timestamp(1_100));
+        book.remember("its-login".into(), prompted, Timestamp(1_200));
+        assert!(book.of_session("its-login", "one").unwrap().sign_in.prompted.is_some());
+        assert_eq!(book.of_session("another", "one").unwrap().sign_in, sign_in("pwd"));
+        assert_eq!(book.of_session("", "two"), None);
+        assert_eq!(book.last(oid(1)).unwrap().sign_in, sign_in("pwd"));
+    }
+
     /// What a later release wrote beside it is no reason to forget what is known.
     #[test]
     fn an_entry_that_cannot_be_read_takes_no_other_with_it() {

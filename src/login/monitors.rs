@@ -53,14 +53,6 @@ pub struct LastCall {
     pinned: bool,
 }
 
-impl LastCall {
-    /// How long ago the call was.
-    #[must_use]
-    pub const fn age(&self, boot: Duration) -> Duration {
-        boot.saturating_sub(self.at)
-    }
-}
-
 /// The rows of all connections that are between hook and account.
 #[derive(Debug, Default)]
 pub struct Monitors {
@@ -322,6 +314,19 @@ mod tests {
         }
         assert!(monitors.rows.len() < 4_096, "{}", monitors.rows.len());
         assert!(monitors.find(&[parent(19_999, 1)], Duration::from_secs(20)).is_some());
+    }
+
+    /// Nor push out who reads a prompt, with any number of offers of the same certificate.
+    #[test]
+    fn a_person_at_a_prompt_keeps_their_place() {
+        let mut monitors = Monitors::default();
+        for pid in 0..2_000 {
+            admit(&mut monitors, parent(pid, 1), u64::from(pid / 100)).unwrap();
+            monitors.pin(parent(0, 1));
+        }
+        let at = Duration::from_secs(20);
+        assert!(monitors.find(&[parent(0, 1)], at).is_some());
+        assert!(monitors.find(&[parent(1, 1)], at).is_none());
     }
 
     #[test]
