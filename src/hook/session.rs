@@ -13,10 +13,12 @@ use crate::{Server, audit, parents};
 
 const NOT_RECORDED: &str = "the session cannot be recorded now (the agent does not answer), and without a \
                             record it does not open; try again, or use the local account, which works";
-const NOT_PASSED_ON: &str = "refused: the login name or the address has a form that is not passed on";
+pub(crate) const NOT_PASSED_ON: &str =
+    "refused: the login name or the address has a form that is not passed on";
 
-/// The variable in which sshd says how the person proved themselves, in the session phase only.
-const AUTH_INFO: &str = "SSH_AUTH_INFO_0";
+/// The variable in which sshd says which methods succeeded so far: in the session phase all of them, in the auth phase of
+/// keyboard-interactive those before it, in the account phase of a key alone none.
+pub(crate) const AUTH_INFO: &str = "SSH_AUTH_INFO_0";
 
 /// Judges by PAM's variables (`PAM_USER`, `PAM_RHOST`, `SSH_AUTH_INFO_0`) whether the session may open: yes
 /// only once sessiond has recorded it.

@@ -12,16 +12,12 @@ use std::time::Duration;
 use nightlatch_wire::{Message, Prompt, PromptStage};
 
 use crate::account::{Verdict, ask_within};
-use crate::session::key_line;
+use crate::session::{AUTH_INFO, NOT_PASSED_ON, key_line};
 use crate::{Server, parents};
 
 const NO_ANSWER: &str =
     "no sign-in can be asked for now (the agent does not answer); try again, or use the local account";
-const NOT_PASSED_ON: &str = "refused: the login name or the address has a form that is not passed on";
 const TOO_LONG: &str = "nobody signed in in time: log in again";
-
-/// The variable in which sshd says which methods succeeded so far.
-const AUTH_INFO: &str = "SSH_AUTH_INFO_0";
 
 /// The stage that an argument of `pam step-up` names, as attach writes it.
 #[must_use]
