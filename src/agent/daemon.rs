@@ -169,8 +169,7 @@ async fn start(
         sign_ins: SignIns::open(paths.state.join("sign-ins.json"))?,
     };
     let control = Control::default();
-    let internet = roles::internet(&settings, &time).map_err(DaemonError::Roles)?;
-    let device_code = DeviceCode::configured(&settings, internet, clock.clone());
+    let device_code = DeviceCode::configured(&settings, &time).map_err(DaemonError::Roles)?;
     let outside = Outside {
         prompt: device_code.map(|prompt| Arc::new(prompt) as Arc<dyn SignInElsewhere>),
         roles: roles::shared(roles::connect(&settings, &time, &paths.state).map_err(DaemonError::Roles)?),

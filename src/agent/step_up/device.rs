@@ -3,16 +3,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use nightlatch_model::{Guid, Secret};
 use nightlatch_tokens::FailureClass;
 use tokio::time::sleep;
 
 use super::{Begun, SignInElsewhere, Wanted};
+use crate::agent::gate::Time;
+use crate::agent::roles::internet;
 use crate::agent::settings::Settings;
 use crate::clock::Clock;
-use crate::entra::http::Http;
 use crate::entra::sign_in::{Device, Polled, SignIn, Wish, context_claims};
 
 /// The application that people sign in to.
@@ -23,11 +23,16 @@ pub(in crate::agent) struct DeviceCode {
 
 impl DeviceCode {
     /// For the first application of `openpubkey.client_ids`; `None` where `login.step_up_prompt` is off.
-    pub(in crate::agent) fn configured(settings: &Settings, http: Http, clock: Clock) -> Option<Self> {
-        let rules = settings.openpubkey.as_ref().filter(|_| settings.step_up_prompt)?;
-        let client = rules.expected.audiences.first()?.parse().ok()?;
+    ///
+    /// # Errors
+    /// In words, when no HTTP client can be made.
+    pub(in crate::agent) fn configured(settings: &Settings, time: &Time) -> Result<Option<Self>, String> {
+        let rules = settings.openpubkey.as_ref().filter(|_| settings.step_up_prompt);
+        let client = rules.and_then(|rules| rules.expected.audiences.first()?.parse().ok());
+        let Some(client) = client else { return Ok(None) };
+        let http = internet(settings, time)?;
         let sign_in = SignIn::new(http, &settings.endpoints().login, settings.tenant, client);
-        Some(Self { sign_in, clock })
+        Ok(Some(Self { sign_in, clock: time.clock.clone() }))
     }
 }
 
@@ -69,5 +74,5 @@ async fn wait_for(sign_in: &SignIn, device: &Device, clock: &Clock) -> Result<Se
             Err(failure) => return Err(failure.sentence),
         }
     }
-    Err(format!("the code ended after {} s", Duration::as_secs(&device.expires_in)))
+    Err(format!("the code ended after {} s", device.expires_in.as_secs()))
 }
