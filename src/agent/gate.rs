@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use nightlatch_jwt::KeySet;
@@ -298,9 +298,14 @@ impl Gate {
         change(&mut self.facts.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What the node knows by itself, to look at: the hook's questions look at the same time.
+    pub(super) fn facts(&self) -> RwLockReadGuard<'_, LocalFacts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The access rules in force.
     pub(super) fn access_rules(&self) -> Arc<InForce> {
-        Arc::clone(&self.facts.read().unwrap_or_else(PoisonError::into_inner).access)
+        Arc::clone(&self.facts().access)
     }
 
     /// Now: the clock, or the mark where the clock is behind it and so suspect.
@@ -318,7 +323,7 @@ impl Gate {
     }
 
     pub(super) fn admission(&self, offered: Offered<'_>, now: Timestamp) -> Admission {
-        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let facts = self.facts();
         facts.access.ask(&self.settings.node, now, |access| {
             let known = AdmitFacts {
                 trust: &facts.trust,
@@ -335,7 +340,7 @@ impl Gate {
 
     /// The object id that the administrator's table gives a name.
     pub(super) fn mapped(&self, name: &LoginName) -> Option<ObjectId> {
-        self.facts.read().unwrap_or_else(PoisonError::into_inner).map.get(name)
+        self.facts().map.get(name)
     }
 
     /// The terms of a question about a person: `sudo`, a session that lives, and everybody while the clock

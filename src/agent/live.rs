@@ -112,8 +112,7 @@ impl Gate {
 
     /// Whether the certificate of a session stands in `trust.revoked_file` by now.
     fn is_taken_back(&self, row: &Row) -> bool {
-        read_note(&row.certificate)
-            .is_some_and(|handle| self.with_facts(|facts| facts.revoked.names(&handle)))
+        read_note(&row.certificate).is_some_and(|handle| self.facts().revoked.names(&handle))
     }
 
     /// The same sign-in, younger by the time that a session may take to open: its ages are counted from the session's

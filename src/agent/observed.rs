@@ -95,7 +95,7 @@ impl Gate {
 }
 
 /// What `SSH_AUTH_INFO_0` says: one word for the method, and the type and base64 of a key.
-fn proof_of(auth: &str) -> (&'static str, Option<(&str, &str)>) {
+pub(super) fn proof_of(auth: &str) -> (&'static str, Option<(&str, &str)>) {
     let mut words = auth.split_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some("publickey"), Some(kind), Some(key)) => {

@@ -76,7 +76,7 @@ fn access_rules(health: &AccessHealth) -> StatusRow {
 /// Whose certificates can be checked. A node that takes sign-ins and names no source of authorities needs none.
 fn authorities(settings: &Settings, gate: &Gate) -> StatusRow {
     let now = gate.clock().now();
-    let keys = gate.with_facts(|facts| facts.trust.kept());
+    let keys = gate.facts().trust.kept();
     let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
     let wanted = settings.openpubkey.is_none() || settings.ca_sources != [CaSource::File];
     let (state, detail) = match keys.len() {

@@ -26,6 +26,7 @@ pub(super) use self::device::DeviceCode;
 pub(super) use self::table::{Ended, Prompts, State};
 use super::credential::{Credential, address};
 use super::gate::{Gate, lock};
+use super::observed::proof_of;
 use super::offer::digest_of;
 use crate::login::{LastCall, Prompted, clean, read_prompted};
 
@@ -39,7 +40,7 @@ const MAX_WAIT: Duration = Duration::from_secs(540);
 const BEFORE_GRACE_ENDS: Duration = Duration::from_secs(5);
 /// Less time than this is not worth a code.
 const LEAST_WAIT: Duration = Duration::from_secs(15);
-/// Clock ticks in a second, in which the kernel tells when a process began (USER_HZ of x86 and ARM, proc_pid_stat(5)).
+/// The clock tick in which the kernel tells when a process began (USER_HZ is 100 on x86 and ARM, proc_pid_stat(5)).
 const TICK: Duration = Duration::from_millis(10);
 /// How often, and how many times, a token whose key is not known yet is looked at again.
 const KEY_PAUSE: Duration = Duration::from_secs(1);
@@ -113,7 +114,7 @@ impl Gate {
     fn proven(&self, prompt: &Prompt) -> Option<Proven> {
         let monitors = lock(&self.monitors);
         let (monitor, row) = monitors.find(&prompt.parents, self.clock().boot())?;
-        let key = prompt.auth.strip_prefix("publickey ")?.split(' ').nth(1)?;
+        let (_, key) = proof_of(&prompt.auth).1?;
         let digest = digest_of(key)?;
         let fits = Service::from_pam(&prompt.service) == Service::Ssh
             && row.user == prompt.user
@@ -224,8 +225,7 @@ impl Gate {
         for _ in 0..KEY_TRIES {
             let now = self.moment().wall;
             let Some(rules) = self.settings.admit.openpubkey.as_ref() else { break };
-            let read =
-                self.with_facts(|facts| read_prompted(token.expose(), rules, client, &facts.token_keys, now));
+            let read = read_prompted(token.expose(), rules, client, &self.facts().token_keys, now);
             match read {
                 Ok(prompted) if (prompted.tid, prompted.oid) != identity => {
                     return State::Ended(Ended::SomebodyElse);
