@@ -169,6 +169,28 @@ mod tests {
     }
 
     #[test]
+    fn each_change_to_the_lines_of_the_prompt_is_named() {
+        let wanted = Wanted { interactive: Interactive::StepUp, session: true };
+        let good = attach("sshd", SSHD, wanted).unwrap();
+        let judge =
+            |text: &str| step_up(&phase("sshd", "auth", &|name| (name == "sshd").then(|| text.to_owned())));
+        assert_eq!(judge(&good).state, State::Ok, "{good}");
+        for (text, word) in [
+            (SSHD.to_owned(), "does not ask"),
+            (good.replace("default=3", "default=1"), "does not ask"),
+            (good.replace("step-up shown", "step-up over"), "does not ask"),
+            (good.replace("default=die", "default=ignore"), "does not ask"),
+            (good.replace(" expose_authtok", ""), "does not ask"),
+            (good.replace("1879048192", "1000"), "does not ask"),
+            (format!("auth sufficient pam_rootok.so\n{good}"), "may pass them by"),
+        ] {
+            let finding = judge(&text);
+            assert_eq!(finding.state, State::Fail, "{text}");
+            assert!(finding.seen.contains(word), "{word} in {}", finding.seen);
+        }
+    }
+
+    #[test]
     fn each_weakening_is_named() {
         let good = attached();
         let end = format!("{COMMON}{good}");

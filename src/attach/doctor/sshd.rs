@@ -159,7 +159,7 @@ pub(super) fn for_our_user(
         findings.push(Finding::warn(
             "sshd.step_up",
             format!(
-                "LoginGraceTime {grace}, login.login_grace_time {}: people have so many seconds to sign in at the prompt",
+                "people have less than {least} s to sign in at the prompt: LoginGraceTime {grace}, login.login_grace_time {}",
                 expected.login_grace_s
             ),
             format!(
