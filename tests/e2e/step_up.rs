@@ -30,11 +30,9 @@ fn start(login: &str) -> Cluster {
     cluster
 }
 
-type Client = AtThePrompt;
-
 /// Logs in; `at_the_prompt` is run with the code once there is one, and then the line is answered.
 fn log_in(
-    client: &Client,
+    client: &AtThePrompt,
     cluster: &Cluster,
     person: &Person,
     user: &str,
@@ -61,14 +59,14 @@ fn whoever_lacks_a_context_signs_in_at_the_prompt_and_is_in() {
     let alice = cluster.person(ALICE);
 
     // Without a rule nobody is asked anything, and the certificate alone still lets in.
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login = log_in(&client, &cluster, &alice, ALICE, &["id -un"], |_| panic!("asked for nothing"));
     assert!(login.is_in() && login.stdout.trim() == ALICE, "{login:?}\n{}", cluster.journal());
     let batch = cluster.ssh(&alice, ALICE, &["id -un"]);
     assert_eq!(batch.status, 255, "a client that answers no prompt cannot: {batch:?}");
 
     cluster.rules(WANTS_C1);
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login =
         log_in(&client, &cluster, &alice, ALICE, &["id -un"], |code| cluster.approve(code, Some(ALICE)));
     assert!(login.is_in() && login.stdout.trim() == ALICE, "{login:?}\n{}", cluster.journal());
@@ -87,7 +85,7 @@ fn whoever_lacks_a_context_signs_in_at_the_prompt_and_is_in() {
     assert!(decided.contains("prod permits"), "{decided}");
 
     // Each login is asked for itself: the same certificate, moments later.
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login =
         log_in(&client, &cluster, &alice, ALICE, &["true"], |code| cluster.approve(code, Some(ALICE)));
     assert!(login.is_in() && client.prompts() == 1, "{login:?}\n{}", cluster.journal());
@@ -102,18 +100,18 @@ fn whoever_lacks_a_context_signs_in_at_the_prompt_and_is_in() {
         )
         .unwrap();
     let adele = openpubkey_person(&cluster.image, &cluster.node, ADELE, KeyType::Ed25519).unwrap();
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login =
         log_in(&client, &cluster, &adele, ADELE, &["true"], |code| cluster.approve(code, Some(ADELE)));
     assert!(login.is_in() && client.prompts() == 1, "{login:?}\n{}", cluster.journal());
 
     // A missing role, and what no sign-in could show, is said without asking for one, once.
     let norman = cluster.person(world::NORMAN.upn);
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login = log_in(&client, &cluster, &norman, world::NORMAN.upn, &["id"], |_| panic!("no role"));
     assert_eq!(login.stderr.matches("reason no_vm_role").count(), 1, "{login:?}");
     cluster.rules(&WANTS_C1.replace("acrs = [\"c1\"]", "acrs = [\"c1\"], device = true"));
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |_| panic!("no device"));
     assert_eq!(login.stderr.matches("reason step_up").count(), 1, "{login:?}");
     assert!(login.stderr.contains("on a registered device run `nightlatch cert --acrs c1"), "{login:?}");
@@ -142,7 +140,7 @@ fn a_sign_in_of_somebody_else_or_of_nobody_lets_nobody_in_and_says_why() {
         ("nobody", |_, _| {}, "nobody signed in with the code in time"),
     ];
     for (which, ending, words) in endings {
-        let client = Client::new().unwrap();
+        let client = AtThePrompt::new().unwrap();
         let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |code| ending(&cluster, code));
         assert!(login.status == 255 && login.stdout.is_empty(), "{which}: {login:?}");
         assert!(login.stderr.contains(words), "{which}: {login:?}\n{}", cluster.journal());
@@ -153,7 +151,7 @@ fn a_sign_in_of_somebody_else_or_of_nobody_lets_nobody_in_and_says_why() {
         assert!(cluster.decided(ALICE).contains("sign-in at the prompt"), "{which}");
     }
     // Pressing Enter first is not an answer: the login waits for the sign-in.
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login = std::thread::scope(|scope| {
         let login = scope.spawn(|| log_in(&client, &cluster, &alice, ALICE, &["id -un"], |_| {}));
         wait_until("the answer", SOON, || client.answers()).unwrap();
@@ -165,7 +163,7 @@ fn a_sign_in_of_somebody_else_or_of_nobody_lets_nobody_in_and_says_why() {
     assert!(login.is_in(), "{login:?}\n{}", cluster.journal());
     // A code that Entra does not give: the refusal is the one without a prompt.
     cluster.tenant.control("PUT", "faults/entra", &json!({"kind": "status", "status": 503})).unwrap();
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |_| panic!("there is no code"));
     assert!(login.stderr.contains("reason step_up, ref "), "{login:?}\n{}", cluster.journal());
 }
@@ -176,7 +174,7 @@ fn without_the_certificate_there_is_no_prompt_and_no_way_in() {
     cluster.rules(WANTS_C1);
     let node = &cluster.node;
     let alice = cluster.person(ALICE);
-    let asked = Client::new().unwrap();
+    let asked = AtThePrompt::new().unwrap();
     let stranger = Person::new(&cluster.image).unwrap();
     for (who, options) in [
         (&alice, &["-o", "PreferredAuthentications=keyboard-interactive"][..]),
@@ -221,7 +219,7 @@ fn without_the_certificate_there_is_no_prompt_and_no_way_in() {
          echo bob:sesame | chpasswd; sshd -t && systemctl reload ssh",
     )
     .unwrap();
-    let typing = Client::new().unwrap();
+    let typing = AtThePrompt::new().unwrap();
     typing.answer("sesame").unwrap();
     // sshd does not listen for a moment while it reloads.
     let options = ["-o", "PreferredAuthentications=keyboard-interactive", "-o", "ConnectionAttempts=10"];
@@ -229,7 +227,7 @@ fn without_the_certificate_there_is_no_prompt_and_no_way_in() {
     assert_eq!(login.stdout.trim(), "bob", "{login:?}");
     assert_eq!(typing.prompts(), 1);
 
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login = log_in(&client, &cluster, &alice, ALICE, &["id"], |_| panic!("nobody asks"));
     assert!(login.status == 255 && login.stdout.is_empty(), "{login:?}");
     node.shell(
@@ -249,7 +247,7 @@ fn what_was_shown_at_the_prompt_counts_for_that_session_alone() {
     let rules = "[[rule]]\nname = \"root\"\neffect = \"step-up\"\nwho = { anyone = true }\nservice = [\"sudo\"]\nrequire = { acrs = [\"c1\"] }\n\
                  [[rule]]\nname = \"near\"\neffect = \"permit\"\nwho = { anyone = true }\nnetwork = [\"127.0.0.2/32\"]\n";
     cluster.rules(&format!("{rules}{WANTS_C1}"));
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let script = "sudo -n id -u; touch /tmp/is-in; for i in $(seq 600); do test -e /tmp/go-on && break; sleep 0.1; done; sudo -n id -u; echo alive";
     let far = std::thread::scope(|scope| {
         let login = scope.spawn(|| {
@@ -284,7 +282,7 @@ fn turned_off_again_the_certificate_alone_lets_in() {
     let node = &cluster.node;
     node.shell("sed -i 's/^step_up_prompt = true/step_up_prompt = false/' /etc/nightlatch/nightlatch.toml /etc/nightlatch/conf.d/*.toml 2>/dev/null || true; systemctl restart nightlatchd").unwrap();
     // Off for the daemon and on for sshd: a certificate still lets in, and nobody is asked.
-    let client = Client::new().unwrap();
+    let client = AtThePrompt::new().unwrap();
     let login = log_in(&client, &cluster, &alice, ALICE, &["true"], |_| panic!("asked for nothing"));
     assert!(login.is_in(), "{login:?}\n{}", cluster.journal());
     let doctor = node.shell("nightlatch doctor || true").unwrap();
