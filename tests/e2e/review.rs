@@ -108,7 +108,8 @@ fn review_10_keyboard_interactive_finds_its_certificate() {
         .unwrap();
         node.write_file("/etc/pam.d/sshd", format!("{auth}\n{sshd}").as_bytes(), 0o644, "root:root").unwrap();
     };
-    let interactive = ["-o", "BatchMode=no"];
+    // sshd does not listen for a moment while it reloads.
+    let interactive = ["-o", "BatchMode=no", "-o", "ConnectionAttempts=10"];
 
     // A second factor that is always content: both methods must pass, then account asks.
     set("publickey,keyboard-interactive:pam", "auth sufficient pam_permit.so");
