@@ -9,6 +9,7 @@ use super::azure_facts;
 use super::daemon::{DaemonError, Paths};
 use super::settings::{DEFAULT_LOGIN_GRACE, Machine, Settings};
 use crate::config::{Entry, Loaded, Origin, RoleScope, Span, load};
+use crate::login::DEFAULT_EXPIRATION;
 
 /// The values that files set, or, when `effective`, all that are in force.
 ///
@@ -102,7 +103,7 @@ fn in_force(settings: &Settings, machine: &Machine) -> Vec<Entry> {
         ("openpubkey.require_device", "false".to_owned(), Origin::Default),
         ("openpubkey.max_auth_age", maybe(None), Origin::Default),
         ("openpubkey.name_claim", text("upn"), Origin::Default),
-        ("openpubkey.expiration", text(super::openpubkey::DEFAULT_EXPIRATION), Origin::Default),
+        ("openpubkey.expiration", text(DEFAULT_EXPIRATION), Origin::Default),
         ("identity.oid_extension", text(&gate.admit.extensions.oid), Origin::Default),
         ("identity.tid_extension", text(&gate.admit.extensions.tid), Origin::Default),
         ("identity.map_file", path(&settings.map_file), Origin::Default),

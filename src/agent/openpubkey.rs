@@ -1,17 +1,13 @@
 //! Which sign-ins a certificate may prove by itself, from the configuration.
 
-use nightlatch_jwt::{Algorithm, Evidence, Expected, Expiration, Issuer, Kind, Version};
+use nightlatch_jwt::{Algorithm, Evidence, Expected, Issuer, Kind, Version};
 use nightlatch_model::{Guid, TenantId};
 
 use super::settings::{Settings, SettingsError, span};
-use crate::config::{self, Config, Span};
+use crate::config::{self, Config};
 use crate::entra::clouds::Endpoints;
-use crate::login::{NameClaim, ProofRules};
+use crate::login::{self, DEFAULT_EXPIRATION, NameClaim, ProofRules};
 
-/// How long a sign-in is good for when nothing is configured.
-pub(super) const DEFAULT_EXPIRATION: &str = "4h";
-/// The shortest and the longest that can be configured, in seconds.
-const EXPIRATION_S: (i64, i64) = (300, 7 * 86_400);
 /// The shortest and the longest time since a sign-in that can be demanded, in seconds.
 const AUTH_AGE_S: (i64, i64) = (60, 30 * 86_400);
 /// How far the clocks of Entra and of the node may differ, in seconds.
@@ -23,7 +19,8 @@ pub(super) fn rules(
     tenant: TenantId,
     hosts: Endpoints,
 ) -> Result<Option<ProofRules>, SettingsError> {
-    let expiration = expiration(config.openpubkey.expiration.as_deref().unwrap_or(DEFAULT_EXPIRATION))?;
+    let expiration = config.openpubkey.expiration.as_deref().unwrap_or(DEFAULT_EXPIRATION);
+    let expiration = login::expiration(expiration)?;
     let clients = config.openpubkey.client_ids.clone().unwrap_or_default();
     if clients.is_empty() {
         return Ok(None);
@@ -66,35 +63,7 @@ fn evidence(wanted: &config::OpenPubkey) -> Result<Evidence, SettingsError> {
     })
 }
 
-fn expiration(text: &str) -> Result<Expiration, SettingsError> {
-    match text {
-        "oidc" => return Ok(Expiration::IdToken),
-        "oidc-refreshed" => return Ok(Expiration::Refreshed),
-        _ => {}
-    }
-    let given = Span::parse(text).ok_or_else(|| SettingsError::BadExpiration(text.to_owned()))?;
-    let (least, most) = EXPIRATION_S;
-    let age = span("openpubkey.expiration", Some(given), given, least, most)?;
-    Ok(Expiration::AfterIssue(u32::try_from(age.as_secs()).unwrap_or(u32::MAX)))
-}
-
 /// The applications, for the list of settings.
 pub(super) fn clients(settings: &Settings) -> Vec<String> {
     settings.openpubkey.as_ref().map_or_else(Vec::new, |rules| rules.expected.audiences.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_expiration_is_a_span_or_one_of_two_words() {
-        assert_eq!(expiration(DEFAULT_EXPIRATION), Ok(Expiration::AfterIssue(14_400)));
-        assert_eq!(expiration("1week"), Ok(Expiration::AfterIssue(604_800)));
-        assert_eq!(expiration("oidc"), Ok(Expiration::IdToken));
-        assert_eq!(expiration("oidc-refreshed"), Ok(Expiration::Refreshed));
-        for wrong in ["never", "", "8d", "1s", "oidc_refreshed"] {
-            assert!(expiration(wrong).is_err(), "{wrong}");
-        }
-    }
 }

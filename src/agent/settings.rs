@@ -15,7 +15,7 @@ use super::openpubkey;
 use crate::accounts::UidOverrides;
 use crate::config::{self, CaSource, Cloud, Config, ExpiryTime, Kind, Mode, RoleBackEnd, RoleScope, Span};
 use crate::entra::clouds::{self, Endpoints};
-use crate::login::{AdmitRules, Extensions, ProofRules};
+use crate::login::{AdmitRules, ExpirationError, Extensions, ProofRules};
 
 /// The longest life of a certificate when nothing is configured.
 const DEFAULT_MAX_LIFETIME: Span = Span(4 * 3_600);
@@ -81,8 +81,8 @@ pub enum SettingsError {
     #[error("`openpubkey.client_ids`: `{0}` is not the id of an application")]
     BadClient(String),
     /// Not a way to say how long a sign-in is good for.
-    #[error("`openpubkey.expiration`: `{0}` is neither a length of time nor `oidc` nor `oidc-refreshed`")]
-    BadExpiration(String),
+    #[error("`openpubkey.expiration`: {0}")]
+    BadExpiration(#[from] ExpirationError),
     /// A domain that no login name can have.
     #[error("`login.domains`: `{0}` is not a lower-case DNS domain")]
     BadDomain(String),

@@ -6,6 +6,7 @@
 mod admit;
 #[cfg(test)]
 mod admit_tests;
+mod expiration;
 mod identity;
 mod limits;
 mod local;
@@ -18,6 +19,7 @@ mod trust;
 mod verified;
 
 pub use admit::{Admission, AdmitRules, Admitted, Known, Offered, admit, clean, reason_of};
+pub use expiration::{DEFAULT_EXPIRATION, ExpirationError, expiration};
 pub use identity::{Extensions, IdentityMap, MAX_MAP_BYTES};
 pub use limits::Limiter;
 pub use local::LocalNames;
