@@ -1,0 +1,167 @@
+//! Secrets of a user's in the kernel's memory (keyrings(7)): never on a disk, never swapped out, gone at the next boot or when
+//! nobody asked for them for some days, `/proc/sys/kernel/keys/persistent_keyring_expiry`.
+//!
+//! Every program of the same user can read them, as it could read a file; nobody else but root can. Where the kernel or a
+//! container closes its keyrings, nothing is kept at all: there is no file to fall back to.
+
+use std::time::Duration;
+
+use linux_keyutils::{Key, KeyError, KeyRing, KeyRingIdentifier};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// The longest name, in bytes: the kernel's own limit is a page.
+const MAX_NAME_BYTES: usize = 2_048;
+/// The largest secret, in bytes: a user may have 20,000 bytes in all (`/proc/sys/kernel/keys/maxbytes`).
+const MAX_SECRET_BYTES: usize = 16 * 1024;
+
+/// Why the kernel holds nothing for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum KeyringError {
+    /// It, or what runs this program in a container, does not let us.
+    #[error("the kernel's keyrings are closed to this program ({0})")]
+    Closed(KeyError),
+    /// The user's share is used up.
+    #[error(
+        "this user's share of the kernel's keyrings is used up: look at `keyctl show @u` and /proc/key-users"
+    )]
+    Full,
+    /// Name or secret are longer than we take.
+    #[error("it is too large for the kernel's keyring")]
+    TooLarge,
+}
+
+impl From<KeyError> for KeyringError {
+    fn from(why: KeyError) -> Self {
+        if why == KeyError::QuotaExceeded { Self::Full } else { Self::Closed(why) }
+    }
+}
+
+/// The keys that the kernel holds for a user.
+#[derive(Debug)]
+pub struct Keyring {
+    ring: KeyRing,
+}
+
+impl Keyring {
+    /// Those of whoever runs this program: they outlive its sessions (persistent-keyring(7)). A kernel that has none such
+    /// holds keys for as long as the user has a process (user-keyring(7)).
+    ///
+    /// # Errors
+    /// [`KeyringError::Closed`].
+    pub fn of_user() -> Result<Self, KeyringError> {
+        // Linked to this process alone, which is what lets it read them: the session's keyring may be a dead one.
+        let process = KeyRing::from_special_id(KeyRingIdentifier::Process, true)?;
+        if let Ok(ring) = KeyRing::get_persistent(KeyRingIdentifier::Process) {
+            return Ok(Self { ring });
+        }
+        process.link_keyring_id(KeyRingIdentifier::User)?;
+        Ok(Self { ring: KeyRing::from_special_id(KeyRingIdentifier::User, false)? })
+    }
+
+    /// Those of this process, which end with it.
+    #[cfg(test)]
+    pub(crate) fn of_process() -> Result<Self, KeyringError> {
+        Ok(Self { ring: KeyRing::from_special_id(KeyRingIdentifier::Process, true)? })
+    }
+
+    /// Has the secret held under this name, in place of an earlier one, for at most so long.
+    ///
+    /// # Errors
+    /// [`KeyringError`]; an earlier one may then be gone.
+    pub fn put(&self, name: &str, secret: &[u8], lasts: Duration) -> Result<(), KeyringError> {
+        if name.len() > MAX_NAME_BYTES || secret.len() > MAX_SECRET_BYTES {
+            return Err(KeyringError::TooLarge);
+        }
+        let key = self.ring.add_key(name, secret)?;
+        let timed = key.set_timeout(usize::try_from(lasts.as_secs().max(1)).unwrap_or(usize::MAX));
+        timed.map_err(|why| {
+            // Nothing is held for longer than was asked for.
+            let _ = key.invalidate();
+            why.into()
+        })
+    }
+
+    /// The secret under this name; `None` where there is none, or it is over.
+    ///
+    /// # Errors
+    /// [`KeyringError::Closed`].
+    pub fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyringError> {
+        let Some(key) = self.find(name)? else { return Ok(None) };
+        let mut bytes = Zeroizing::new(vec![0; MAX_SECRET_BYTES]);
+        let length = match key.read(&mut *bytes) {
+            Ok(length) => length,
+            Err(KeyError::KeyExpired | KeyError::KeyRevoked | KeyError::KeyDoesNotExist) => return Ok(None),
+            Err(why) => return Err(why.into()),
+        };
+        // The kernel says how long it is, also where it is longer than we take.
+        Ok(bytes.get(..length).map(|bytes| Zeroizing::new(bytes.to_vec())))
+    }
+
+    /// Has the secret under this name forgotten; whether there was one.
+    ///
+    /// # Errors
+    /// [`KeyringError::Closed`].
+    pub fn remove(&self, name: &str) -> Result<bool, KeyringError> {
+        let Some(key) = self.find(name)? else { return Ok(false) };
+        key.invalidate()?;
+        Ok(true)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Key>, KeyringError> {
+        match self.ring.search(name) {
+            Ok(key) => Ok(Some(key)),
+            Err(KeyError::KeyDoesNotExist | KeyError::KeyExpired | KeyError::KeyRevoked) => Ok(None),
+            Err(why) => Err(why.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn a_secret_is_held_replaced_and_forgotten() {
+        let ring = Keyring::of_process().unwrap();
+        let get =
+            |name: &str| ring.get(name).unwrap().map(|secret| String::from_utf8(secret.to_vec()).unwrap());
+        assert_eq!(get("nightlatch test held"), None);
+        for text in ["first", "", "the second, which is longer"] {
+            let put = ring.put("nightlatch test held", text.as_bytes(), HOUR);
+            // The kernel takes no empty key, and keeps the one of before.
+            assert_eq!(put.is_ok(), !text.is_empty(), "{text}");
+        }
+        assert_eq!(get("nightlatch test held").as_deref(), Some("the second, which is longer"));
+        assert_eq!(get("nightlatch test hel"), None, "names are whole");
+        assert_eq!(ring.remove("nightlatch test held"), Ok(true));
+        assert_eq!((get("nightlatch test held"), ring.remove("nightlatch test held")), (None, Ok(false)));
+    }
+
+    #[test]
+    fn nothing_outlives_its_time() {
+        let ring = Keyring::of_process().unwrap();
+        let name = "nightlatch test timed";
+        ring.put(name, b"short", Duration::ZERO).unwrap();
+        let key = ring.ring.search(name).unwrap().get_id().as_raw_id();
+        let keys = std::fs::read_to_string("/proc/keys").unwrap();
+        let line = keys.lines().find(|line| line.starts_with(&format!("{key:08x}"))).unwrap_or_default();
+        // Flags, uses, and what is left of its life: a second.
+        let left = line.split_whitespace().nth(3);
+        assert!(matches!(left, Some("1s" | "0s" | "expd")) || line.is_empty(), "{line:?}");
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_held() {
+        let ring = Keyring::of_process().unwrap();
+        let large = |bytes: usize| vec![b'x'; bytes];
+        let name = "nightlatch test large";
+        assert_eq!(ring.put(name, &large(MAX_SECRET_BYTES + 1), HOUR), Err(KeyringError::TooLarge));
+        assert_eq!(ring.put(&"n".repeat(MAX_NAME_BYTES + 1), &large(1), HOUR), Err(KeyringError::TooLarge));
+        ring.put(name, &large(MAX_SECRET_BYTES), HOUR).unwrap();
+        assert_eq!(ring.get(name).unwrap().unwrap().len(), MAX_SECRET_BYTES);
+        ring.remove(name).unwrap();
+    }
+}
