@@ -129,7 +129,7 @@ enum Command {
     Whoami,
     /// Write an SSH certificate of your own: sign in in the browser once, then it is used until it is too old. For nodes that
     /// take OpenPubkey certificates, or with `--kind entra` for those that trust Entra's own authority.
-    Cert(ssh::CertArguments),
+    Cert(ssh::CertCommand),
     /// Log in to a node with a certificate of your own (see `cert`): `nightlatch ssh [user@]node [-- command]`.
     Ssh(ssh::SshArguments),
     /// Print a block of ssh's configuration, so that plain `ssh`, `scp` and what builds on them use a certificate of your own.

@@ -51,6 +51,15 @@ impl ClientHeader {
     }
 }
 
+/// The same proof with a newer ID token of the same sign-in beside it, in place of an earlier one; `None` when either cannot
+/// be one.
+#[must_use]
+pub fn with_refreshed(proof: &str, id_token: &str) -> Option<String> {
+    parts(id_token)?;
+    let first = proof.split('.').next()?;
+    (first.split(':').count() == 5).then(|| format!("{first}.{id_token}"))
+}
+
 fn parts(token: &str) -> Option<[&str; 3]> {
     let mut parts = token.split('.');
     let three = [parts.next()?, parts.next()?, parts.next()?];

@@ -26,7 +26,7 @@ mod refusal;
 mod validate;
 
 pub use claims::{Claims, Groups};
-pub use client::ClientHeader;
+pub use client::{ClientHeader, with_refreshed};
 pub use expected::{Evidence, Expected, Issuer, Kind, Version};
 pub use header::Algorithm;
 pub use key_set::{KeySet, KeySetError, Merged};

@@ -36,6 +36,7 @@ mod openpubkey;
 mod own_client;
 mod past_bugs;
 mod people;
+mod renewal;
 mod review;
 mod site;
 mod step_up;

@@ -22,12 +22,12 @@ fn said(done: &Output) -> String {
 }
 
 /// How often a page was opened.
-fn opened(cluster: &Cluster) -> usize {
+pub(crate) fn opened(cluster: &Cluster) -> usize {
     cluster.node.shell("cat /run/browser.log").unwrap().lines().count()
 }
 
 /// What Entra's endpoint of this name was asked, queries and bodies, in order.
-fn asked(cluster: &Cluster, leaf: &str) -> Vec<String> {
+pub(crate) fn asked(cluster: &Cluster, leaf: &str) -> Vec<String> {
     let seen = cluster.tenant.control("GET", "requests?service=entra", &json!({})).unwrap();
     let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
     let of_leaf = seen.as_array().unwrap().iter().filter(|one| text(one, "path").ends_with(leaf));

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use nightlatch_emulator::world;
-use nightlatch_world::{Image, Node, Person, SshOutcome, Tenant, wait_until};
+use nightlatch_world::{Image, Node, NodeSpec, Person, SshOutcome, Tenant, wait_until};
 use serde_json::json;
 
 /// An administrator who loses the role in the middle of a session.
@@ -30,7 +30,12 @@ pub(crate) fn cluster() -> &'static Cluster {
 impl Cluster {
     /// Boots it; `more` goes to the end of the configuration.
     pub(crate) fn start(more: &str) -> Self {
-        let started = nightlatch_world::Cluster::start(more);
+        Self::start_on(&NodeSpec::default(), more)
+    }
+
+    /// The same on a node of this kind.
+    pub(crate) fn start_on(spec: &NodeSpec, more: &str) -> Self {
+        let started = nightlatch_world::Cluster::start_on(spec, more);
         let nightlatch_world::Cluster { image, tenant, node } = started.unwrap_or_else(|why| panic!("{why}"));
         Self { image, tenant, node }
     }

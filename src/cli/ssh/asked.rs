@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use nightlatch_jwt::Expiration;
 use nightlatch_model::{AuthContext, Guid, TenantId};
+use nightlatch_tokens::Claims;
 
 use super::files::{BROWSER, ENTRA, Files, PIPELINE, Way};
 use super::{CertArguments, Kind};
-use crate::config;
+use crate::config::{self, Config};
 use crate::entra::clouds::Cloud;
+use crate::login::{self, DEFAULT_EXPIRATION};
 
 /// The public client of Azure CLI, to which every tenant's people may sign in for such certificates, as `az ssh` has them do.
 const AZURE_CLI: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
@@ -39,6 +42,12 @@ pub(super) struct Asked {
     pub(super) fresh: bool,
     /// Who signed in the last time does so again.
     pub(super) again: bool,
+    /// How long nodes take a sign-in, for OpenPubkey certificates.
+    pub(super) expiration: Expiration,
+    /// The sign-in is to be held, so that the next certificate needs no page.
+    pub(super) hold: bool,
+    /// What Entra wants of the next sign-in beyond that.
+    pub(super) claims: Option<Claims>,
 }
 
 impl Asked {
@@ -70,21 +79,51 @@ pub(super) fn asked(arguments: &CertArguments) -> Result<Asked, String> {
     };
     let client = client.ok_or_else(|| format!("which application? give --client-id, or set {CLIENT_ID}"))?;
     let cloud = arguments.cloud.parse::<Cloud>().map_err(|why| why.to_string())?;
-    let folder = match &arguments.folder {
-        Some(folder) => folder.clone(),
-        None => std::env::home_dir().ok_or("no home folder: give --folder")?.join(".ssh/nightlatch"),
-    };
-    let folder = whole(&folder)?;
+    let folder = folder(arguments)?;
+    let expiration = expiration(arguments.expiration.as_deref(), here.as_ref(), &how)?;
     Ok(Asked {
         tenant,
         client,
         cloud,
         folder,
-        how,
-        context: arguments.acrs,
         fresh: arguments.fresh,
         again: false,
+        hold: !arguments.once && is_renewable(&how, expiration),
+        how,
+        context: arguments.acrs,
+        expiration,
+        claims: None,
     })
+}
+
+/// Whether a certificate of this kind can be made anew without a page. Where nodes count from the first sign-in it cannot,
+/// and nothing is asked for that could.
+const fn is_renewable(how: &How, expiration: Expiration) -> bool {
+    match how {
+        How::OpenPubkey => matches!(expiration, Expiration::Refreshed),
+        How::Browser | How::Device => true,
+        How::Pipeline(_) => false,
+    }
+}
+
+/// How long nodes take a sign-in: as told, else as this machine's own configuration says, else as nodes do by themselves.
+fn expiration(told: Option<&str>, here: Option<&Config>, how: &How) -> Result<Expiration, String> {
+    if told.is_some() && *how != How::OpenPubkey {
+        return Err(
+            "certificates of Entra's own authority say when they end: leave `--expiration` out".into()
+        );
+    }
+    let here = here.and_then(|here| here.openpubkey.expiration.as_deref());
+    let text = told.or(here).unwrap_or(DEFAULT_EXPIRATION);
+    login::expiration(text).map_err(|why| format!("--expiration: {why}"))
+}
+
+/// Where the files are.
+pub(super) fn folder(arguments: &CertArguments) -> Result<PathBuf, String> {
+    match &arguments.folder {
+        Some(folder) => whole(folder),
+        None => whole(&std::env::home_dir().ok_or("no home folder: give --folder")?.join(".ssh/nightlatch")),
+    }
 }
 
 fn how(arguments: &CertArguments) -> Result<How, String> {

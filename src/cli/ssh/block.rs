@@ -1,6 +1,8 @@
 //! The block of ssh's configuration. It is read by ssh and then by a shell: what either would read otherwise is never
 //! written.
 
+use nightlatch_jwt::Expiration;
+
 use super::asked::{Asked, How};
 use super::{ConfigArguments, Kind};
 
@@ -36,6 +38,17 @@ pub(super) fn block(arguments: &ConfigArguments, asked: &Asked, program: &str) -
     }
     if let Some(context) = asked.context {
         more = format!("{more} --acrs {context}");
+    }
+    if arguments.cert.expiration.is_some() {
+        let lasts = match asked.expiration {
+            Expiration::AfterIssue(seconds) => format!("{seconds}s"),
+            Expiration::IdToken => "oidc".to_owned(),
+            Expiration::Refreshed => "oidc-refreshed".to_owned(),
+        };
+        more = format!("{more} --expiration {lasts}");
+    }
+    if arguments.cert.once {
+        more.push_str(" --once");
     }
     let way = asked.way();
     let (key, certificate) = (way.key, way.certificate);

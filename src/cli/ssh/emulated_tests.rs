@@ -31,7 +31,7 @@ async fn the_emulated_tenant_certifies_our_key() {
         let wish = wish(&asked, key.ask(), Some(NAME.into()));
         let person = Person { entra: &entra, wish: &wish, ask: key.ask(), clock: &Clock::System };
         let opened = std::cell::Cell::new(0);
-        let text = if asked.how == How::Device {
+        let given = if asked.how == How::Device {
             person.on_device(|_| opened.set(opened.get() + 1), async |_| ()).await
         } else {
             let page = async |entra: &SignIn, wish: &Wish| {
@@ -43,7 +43,7 @@ async fn the_emulated_tenant_certifies_our_key() {
             person.in_browser(page).await
         };
         let now = Clock::System.now();
-        assert_eq!(key.keep(&asked, &text.unwrap(), now).as_deref(), Ok(NAME));
+        assert_eq!(key.keep(&asked, &given.unwrap(), None, None, now).as_deref(), Ok(NAME));
         assert_eq!(opened.get(), 2, "{:?}", asked.how);
         assert!(kept(&asked, now.plus(2_900)).is_some() && kept(&asked, now.plus(3_100)).is_none());
         std::fs::remove_file(folder.path().join("entra.json")).unwrap();

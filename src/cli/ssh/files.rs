@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use nightlatch_jwt::Expiration;
 use nightlatch_model::{Secret, Timestamp};
 use nightlatch_sshcert::Certificate;
 use serde::{Deserialize, Serialize};
 
-use super::asked::Asked;
+use super::asked::{Asked, How};
 use crate::store::{read_capped, replace_file};
 
 /// The files of one way to a certificate.
@@ -15,29 +16,25 @@ pub(super) struct Way {
     pub(super) key: &'static str,
     pub(super) certificate: &'static str,
     pub(super) note: &'static str,
-    /// How long a certificate is used again without a new sign-in, in seconds; `None` where it says its own end.
-    reuse_s: Option<i64>,
 }
 
-/// A sign-in in a browser, in a certificate without an end: what a node takes unless configured otherwise
-/// (`openpubkey.expiration`), less some minutes.
-pub(super) const BROWSER: Way = Way {
-    key: "id_ed25519",
-    certificate: "id_ed25519-cert.pub",
-    note: "sign-in.json",
-    reuse_s: Some(4 * 3_600 - 600),
-};
+/// A person's OpenPubkey certificate, which has no end of its own.
+pub(super) const BROWSER: Way =
+    Way { key: "id_ed25519", certificate: "id_ed25519-cert.pub", note: "sign-in.json" };
 /// A person's certificate of Entra's.
-pub(super) const ENTRA: Way =
-    Way { key: "id_rsa", certificate: "id_rsa-cert.pub", note: "entra.json", reuse_s: None };
+pub(super) const ENTRA: Way = Way { key: "id_rsa", certificate: "id_rsa-cert.pub", note: "entra.json" };
 /// A pipeline's. In one folder with a person's the last one counts.
 pub(super) const PIPELINE: Way = Way { note: "pipeline.json", ..ENTRA };
 /// All of them.
-const WAYS: [&Way; 3] = [&BROWSER, &ENTRA, &PIPELINE];
-/// How long before its own end a certificate is no longer used, in seconds.
-pub(super) const SPARE_S: i64 = 600;
+pub(super) const WAYS: [&Way; 3] = [&BROWSER, &ENTRA, &PIPELINE];
+/// How long before its end a certificate is made anew, in seconds; of a short life a quarter at most.
+const SPARE_S: i64 = 600;
+/// How long a certificate must still be good for where none can be had, in seconds: a login takes its time.
+const LAST_S: i64 = 60;
 /// The largest note about a sign-in, in bytes.
 const MAX_NOTE_BYTES: u64 = 4_096;
+/// The largest private key file, in bytes.
+const MAX_KEY_BYTES: u64 = 16 * 1024;
 /// The largest certificate file, in bytes.
 const MAX_CERTIFICATE_BYTES: u64 = 128 * 1024;
 
@@ -52,55 +49,85 @@ pub(super) struct Files {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Note {
-    tenant: String,
-    client: String,
+    pub(super) tenant: String,
+    pub(super) client: String,
     pub(super) name: String,
-    signed_in: i64,
+    pub(super) signed_in: i64,
     /// The contexts that it satisfied.
     #[serde(default)]
     pub(super) acrs: Vec<String>,
+    /// Who signed in, where that was read.
+    #[serde(default)]
+    pub(super) oid: Option<String>,
+    /// When the newest ID token in the certificate ends, where there is one.
+    #[serde(default)]
+    pub(super) token_ends: Option<i64>,
+    /// The kernel was given what renews it.
+    #[serde(default)]
+    pub(super) held: bool,
 }
 
-/// The name that signed in to the same the last time, however long ago.
-pub(super) fn last_name(asked: &Asked) -> Option<String> {
-    let name = note(asked)?.name;
-    name.contains('@').then_some(name)
+impl Note {
+    /// About somebody who signs in now.
+    pub(super) fn new(asked: &Asked, name: &str, now: Timestamp) -> Self {
+        let (tenant, client) = (asked.tenant.to_string(), asked.client.to_string());
+        let (acrs, oid, token_ends) = (Vec::new(), None, None);
+        Self { tenant, client, name: name.to_owned(), signed_in: now.0, acrs, oid, token_ends, held: false }
+    }
+
+    /// The name to propose on the next page.
+    pub(super) fn hint(&self) -> Option<String> {
+        self.name.contains('@').then(|| self.name.clone())
+    }
 }
 
 /// The note about the last sign-in, if it was to the same.
-fn note(asked: &Asked) -> Option<Note> {
-    let bytes = read_capped(&asked.folder.join(asked.way().note), MAX_NOTE_BYTES).ok()??;
-    let note: Note = serde_json::from_slice(&bytes).ok()?;
+pub(super) fn last(asked: &Asked) -> Option<Note> {
+    let note = note_in(&asked.folder, asked.way())?;
     let same = note.tenant == asked.tenant.to_string() && note.client == asked.client.to_string();
     same.then_some(note)
 }
 
-/// The last sign-in, if it was to the same, is not too long ago and shows what is asked for.
+/// The note about the last sign-in of this way.
+pub(super) fn note_in(folder: &Path, way: &Way) -> Option<Note> {
+    let bytes = read_capped(&folder.join(way.note), MAX_NOTE_BYTES).ok()??;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// The last sign-in, if it was to the same, its certificate is good for a while and shows what is asked for.
 pub(super) fn kept(asked: &Asked, now: Timestamp) -> Option<Note> {
-    if asked.fresh {
-        return None;
-    }
+    if asked.fresh { None } else { good(asked, now, SPARE_S) }
+}
+
+/// The same where no other certificate can be had: if it is good for just one login.
+pub(super) fn still_good(asked: &Asked, now: Timestamp) -> Option<Note> {
+    good(asked, now, LAST_S)
+}
+
+fn good(asked: &Asked, now: Timestamp, spare: i64) -> Option<Note> {
     let way = asked.way();
-    let note = note(asked)?;
-    let age = now.0.saturating_sub(note.signed_in);
+    let note = last(asked)?;
     let whole = [way.key, way.certificate].iter().all(|name| asked.folder.join(name).is_file());
     let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
-    let lasts = match way.reuse_s {
-        Some(seconds) => (0..seconds).contains(&age),
-        None => age >= 0 && outlasts(&asked.folder.join(way.certificate), &note.name, now.plus(SPARE_S)),
+    let age = now.0.saturating_sub(note.signed_in);
+    let lasts = match (&asked.how, asked.expiration) {
+        (How::OpenPubkey, Expiration::AfterIssue(seconds)) => {
+            let seconds = i64::from(seconds);
+            (0..seconds - spare.min(seconds / 4)).contains(&age)
+        }
+        (How::OpenPubkey, Expiration::IdToken | Expiration::Refreshed) => {
+            age >= 0 && note.token_ends.is_some_and(|end| now.plus(spare).0 < end)
+        }
+        _ => age >= 0 && outlasts(&asked.folder.join(way.certificate), &note.name, now.plus(spare)),
     };
     (whole && shows && lasts).then_some(note)
 }
 
 /// Whether this is the certificate of `name`, and has not ended by then.
 fn outlasts(file: &Path, name: &str, then: Timestamp) -> bool {
-    let read = || {
-        let text = String::from_utf8(read_capped(file, MAX_CERTIFICATE_BYTES).ok()??).ok()?;
-        let mut words = text.split_whitespace();
-        let certificate = Certificate::from_openssh(words.next()?, words.next()?).ok()?;
-        Some(login_name(&certificate)? == name && !has_ended(&certificate, then))
-    };
-    read() == Some(true)
+    read_certificate(file).is_some_and(|certificate| {
+        login_name(&certificate).as_deref() == Some(name) && !has_ended(&certificate, then)
+    })
 }
 
 /// The name to log in with: a certificate's only principal, in lower case as names are on a node.
@@ -116,31 +143,46 @@ pub(super) fn has_ended(certificate: &Certificate, then: Timestamp) -> bool {
     i64::try_from(certificate.valid_before()).is_ok_and(|end| end <= then.0)
 }
 
-/// Writes the three files into a folder of the person's own: the note last, so that what it speaks of is there.
+/// The certificate that lies there.
+pub(super) fn certificate(asked: &Asked) -> Option<Certificate> {
+    read_certificate(&asked.folder.join(asked.way().certificate))
+}
+
+fn read_certificate(file: &Path) -> Option<Certificate> {
+    let text = String::from_utf8(read_capped(file, MAX_CERTIFICATE_BYTES).ok()??).ok()?;
+    let mut words = text.split_whitespace();
+    Certificate::from_openssh(words.next()?, words.next()?).ok()
+}
+
+/// The private key that lies there, as text.
+pub(super) fn private_key(asked: &Asked) -> Option<Secret> {
+    let bytes = read_capped(&asked.folder.join(asked.way().key), MAX_KEY_BYTES).ok()??;
+    String::from_utf8(bytes).ok().map(Secret::new)
+}
+
+/// Writes the files into a folder of the person's own; without a `key` the one that is there stays. The note comes last, so
+/// that what it speaks of is there.
 pub(super) fn keep(
     asked: &Asked,
-    key: &Secret,
+    key: Option<&Secret>,
     certificate: &str,
-    name: &str,
-    acrs: Vec<String>,
-    now: Timestamp,
+    note: &Note,
 ) -> Result<(), String> {
     use std::os::unix::fs::DirBuilderExt;
     let (folder, way) = (&asked.folder, asked.way());
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|why| format!("{}: {why}", folder.display()))?;
-    for other in WAYS.into_iter().filter(|other| other.key == way.key) {
+    // With another key the certificate of before is of no use to anybody.
+    for other in WAYS.into_iter().filter(|other| key.is_some() && other.key == way.key) {
         let old = folder.join(other.note);
         if old.exists() {
             std::fs::remove_file(&old).map_err(|why| format!("{}: {why}", old.display()))?;
         }
     }
-    let (tenant, client) = (asked.tenant.to_string(), asked.client.to_string());
-    let note = Note { tenant, client, name: name.to_owned(), signed_in: now.0, acrs };
-    let note = serde_json::to_vec(&note).map_err(|why| why.to_string())?;
-    let files =
-        [(way.key, key.expose().as_bytes()), (way.certificate, certificate.as_bytes()), (way.note, &*note)];
-    for (file, bytes) in files {
+    let note = serde_json::to_vec(note).map_err(|why| why.to_string())?;
+    let key = key.map(|key| (way.key, key.expose().as_bytes()));
+    let files = [(way.certificate, certificate.as_bytes()), (way.note, &*note)];
+    for (file, bytes) in key.into_iter().chain(files) {
         replace_file(&folder.join(file), bytes, 0o600, false).map_err(|why| why.to_string())?;
     }
     Ok(())

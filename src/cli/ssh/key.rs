@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nightlatch_jwt::{PROOF_EXTENSION, WILDCARD_PRINCIPAL};
 use nightlatch_model::Secret;
+use zeroize::Zeroizing;
 
 /// The types of key and certificate.
 const KEY_TYPE: &str = "ssh-ed25519";
@@ -23,6 +24,11 @@ const PERMITS: [&str; 5] = [
     "permit-pty",
     "permit-user-rc",
 ];
+/// How the file of a private key begins (PROTOCOL.key), and how it is armoured.
+const MAGIC: &[u8] = b"openssh-key-v1\0";
+const OPENSSH: &str = "OPENSSH PRIVATE KEY";
+/// The private half of a key, in bytes (RFC 8032 §5.1.5).
+const SEED_BYTES: usize = 32;
 /// The line length of an armoured key file, in characters (RFC 7468 §2).
 const LINE: usize = 64;
 
@@ -38,6 +44,25 @@ impl Key {
         let pair = Ed25519KeyPair::generate().ok()?;
         let public = pair.public_key().as_ref().try_into().ok()?;
         Some(Self { pair, public })
+    }
+
+    /// The one in a file that [`Key::private_file`] wrote; `None` for any other.
+    pub(super) fn read(file: &Secret) -> Option<Self> {
+        let bytes = unarmour(OPENSSH, file)?;
+        let mut rest = bytes.strip_prefix(MAGIC)?;
+        for expected in [&b"none"[..], b"none", b""] {
+            (take(&mut rest)? == expected).then_some(())?;
+        }
+        rest = rest.strip_prefix(&1_u32.to_be_bytes())?;
+        let _public = take(&mut rest)?;
+        // Two equal numbers, the public half once more, and then both in one.
+        let mut rest = take(&mut rest)?.get(8..)?;
+        (take(&mut rest)? == KEY_TYPE.as_bytes()).then_some(())?;
+        let public = take(&mut rest)?;
+        let (seed, again) = take(&mut rest)?.split_at_checked(SEED_BYTES)?;
+        (public == again).then_some(())?;
+        let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()?;
+        Some(Self { pair, public: public.try_into().ok()? })
     }
 
     /// The public half.
@@ -61,14 +86,14 @@ impl Key {
         private.extend(string(comment.as_bytes()));
         let padding = (1_u8..).take((8 - private.len() % 8) % 8);
         private.extend(padding);
-        let mut file = b"openssh-key-v1\0".to_vec();
+        let mut file = MAGIC.to_vec();
         for part in [&b"none"[..], b"none", b""] {
             file.extend(string(part));
         }
         file.extend(1_u32.to_be_bytes());
         file.extend(string(&public));
         file.extend(string(&private));
-        Some(armour("OPENSSH PRIVATE KEY", &file))
+        Some(armour(OPENSSH, &file))
     }
 
     /// The certificate's line. It has no end of its own: the node ends it with the sign-in.
@@ -100,6 +125,23 @@ pub(super) fn armour(name: &str, bytes: &[u8]) -> Secret {
     let lines: Vec<&str> =
         text.as_bytes().chunks(LINE).filter_map(|line| str::from_utf8(line).ok()).collect();
     Secret::new(format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n")))
+}
+
+/// The bytes that [`armour`] made the text of.
+pub(super) fn unarmour(name: &str, text: &Secret) -> Option<Zeroizing<Vec<u8>>> {
+    let begin = format!("-----BEGIN {name}-----\n");
+    let (body, _) = text.expose().strip_prefix(&begin)?.split_once("-----END ")?;
+    let body = Zeroizing::new(body.replace('\n', ""));
+    STANDARD.decode(body.as_bytes()).ok().map(Zeroizing::new)
+}
+
+/// The next string of RFC 4251 §5.
+fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, tail) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (string, tail) = tail.split_at_checked(length)?;
+    *rest = tail;
+    Some(string)
 }
 
 /// A string of RFC 4251 §5. What is written here is some kilobytes.
@@ -140,5 +182,43 @@ mod tests {
         for word in ["user certificate", "opkssh-wildcard", "permit-pty", "Valid: forever", "Serial: 0"] {
             assert!(shown.contains(word), "{word}: {shown}");
         }
+    }
+
+    #[test]
+    fn a_key_is_read_from_the_file_that_it_wrote_and_from_no_other() {
+        for comment in ["", "a", "ada@example.com", "four"] {
+            let key = Key::generate().unwrap();
+            let file = key.private_file(7, comment).unwrap();
+            let again = Key::read(&file).unwrap();
+            assert_eq!(again.public(), key.public());
+            assert_eq!(again.sign(b"x"), key.sign(b"x"), "Ed25519 signs the same in the same way");
+            let bytes = unarmour(OPENSSH, &file).unwrap();
+            for at in 0..bytes.len() {
+                let cut = armour(OPENSSH, &bytes[..at]);
+                // What is missing at the very end is comment and padding.
+                assert!(Key::read(&cut).is_none() || at >= bytes.len() - comment.len() - 4 - 7, "{at}");
+            }
+        }
+        for other in
+            ["", "-----BEGIN OPENSSH PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END x"]
+        {
+            assert!(Key::read(&Secret::new(other.into())).is_none());
+        }
+        // ssh-keygen's own, with a passphrase and of another type.
+        let folder = tempfile::tempdir().unwrap();
+        for (name, words) in [("locked", ["ed25519", "secret"]), ("rsa", ["rsa", ""])] {
+            let path = folder.path().join(name);
+            let [kind, passphrase] = words;
+            let mut keygen = std::process::Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", kind, "-N", passphrase, "-f"]).arg(&path);
+            assert!(keygen.status().unwrap().success());
+            let text = Secret::new(std::fs::read_to_string(&path).unwrap());
+            assert!(Key::read(&text).is_none(), "{name}");
+        }
+        let plain = folder.path().join("plain");
+        let mut keygen = std::process::Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&plain);
+        assert!(keygen.status().unwrap().success());
+        assert!(Key::read(&Secret::new(std::fs::read_to_string(&plain).unwrap())).is_some());
     }
 }

@@ -2,23 +2,29 @@
 //!
 //! Of kind `openpubkey` the person signs in in a browser to the organisation's application; the ID token that comes back
 //! commits to a key that was made for it here, and both stand in a certificate that the key signs. Of kind `entra` the
-//! certificate is one of Entra's own SSH authority. No refresh token is kept, and no token but the ID token in a certificate
-//! of the first kind leaves this program.
+//! certificate is one of Entra's own SSH authority. What renews a certificate is held by the kernel and never in a file, and
+//! no token but the ID tokens in a certificate of the first kind leaves this program.
 
 mod asked;
 mod block;
 #[cfg(test)]
 mod emulated_tests;
 mod files;
+mod forget;
+mod held;
 mod key;
 mod person;
 #[cfg(test)]
 mod person_tests;
 mod pipeline;
+mod renewal;
+#[cfg(test)]
+mod renewal_tests;
 mod rsa;
 mod sign_in;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -28,9 +34,12 @@ use clap::{Args, ValueEnum};
 use nightlatch_model::{AuthContext, Guid, TenantId};
 use serde_json::json;
 
-use self::asked::{How, asked};
+use self::asked::{Asked, How, asked};
 use self::block::block;
-use self::files::{Files, kept, last_name};
+use self::files::{Files, kept, last, still_good};
+use self::held::{Held, may_be_renewed, not_held};
+use self::renewal::{Renewed, renew};
+use self::turn::Turn;
 use super::output::{Format, NO, USAGE, YES, complain, say};
 use crate::clock::Clock;
 
@@ -81,9 +90,26 @@ pub(super) struct CertArguments {
     /// authority signs the certificate.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["login_hint", "acrs", "fresh", "device_code"])]
     federated_token_file: Option<PathBuf>,
-    /// Sign in again although the last certificate is still good.
+    /// Sign in again although the last certificate is still good, or could be renewed without a page.
     #[arg(long)]
     renew: bool,
+    /// How long nodes take a sign-in, as in their `openpubkey.expiration`: a length of time, `oidc` or `oidc-refreshed`. With
+    /// the last a certificate is renewed without a page, for a week at most. Default: this machine's configuration, else `4h`.
+    #[arg(long, value_name = "TIME")]
+    expiration: Option<String>,
+    /// Hold nothing of the sign-in: the next certificate needs the page again.
+    #[arg(long)]
+    once: bool,
+}
+
+/// What to do with a certificate and its sign-in.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CertCommand {
+    #[command(flatten)]
+    cert: CertArguments,
+    /// End the sign-in on this computer: key and certificate are removed, and what renews them.
+    #[arg(long, conflicts_with_all = ["renew", "once", "fresh", "acrs", "device_code", "federated_token_file"])]
+    forget: bool,
 }
 
 /// Where to go.
@@ -115,8 +141,11 @@ pub(super) struct ConfigArguments {
 }
 
 /// Writes a certificate, or says that the last one is still good.
-pub(super) fn cert(arguments: &CertArguments, format: Format) -> u8 {
-    match ready(arguments) {
+pub(super) fn cert(arguments: &CertCommand, format: Format) -> u8 {
+    if arguments.forget {
+        return forget(&arguments.cert, format);
+    }
+    match ready(&arguments.cert) {
         Ok(files) => {
             if format == Format::Json {
                 let document =
@@ -129,6 +158,25 @@ pub(super) fn cert(arguments: &CertArguments, format: Format) -> u8 {
         }
         Err(status) => status,
     }
+}
+
+fn forget(arguments: &CertArguments, format: Format) -> u8 {
+    let held = Held::by_the_kernel().map_err(|why| why.to_string());
+    let folder = asked::folder(arguments);
+    match folder.and_then(|folder| Ok((forget::forget(&folder, held)?, folder))) {
+        Ok((names, _)) if format == Format::Json => say(&json!({"forgotten": names}).to_string()),
+        Ok((names, folder)) if names.is_empty() => {
+            say(&format!("nobody is signed in in {}", folder.display()))
+        }
+        Ok((names, folder)) => {
+            say(&format!("forgot the sign-in of {} in {}", names.join(", "), folder.display()));
+        }
+        Err(why) => {
+            complain(&why);
+            return NO;
+        }
+    }
+    YES
 }
 
 /// Becomes ssh, with a certificate.
@@ -182,19 +230,58 @@ fn ready(arguments: &CertArguments) -> Result<Files, u8> {
             status
         }
     };
-    let mut asked = asked(arguments).map_err(said(USAGE))?;
-    let now = Clock::System.now();
-    if let Some(note) = kept(&asked, now).filter(|_| !arguments.renew) {
+    let asked = asked(arguments).map_err(said(USAGE))?;
+    let clock = Clock::System;
+    if let Some(note) = kept(&asked, clock.now()).filter(|_| !arguments.renew) {
         return Ok(asked.files(note.name));
     }
+    let turn = Turn::in_folder(&asked.folder).map_err(said(NO))?;
+    let files = made(asked, arguments, &clock).map_err(said(NO));
+    drop(turn);
+    files
+}
+
+/// A certificate that is new, or that somebody else made while this program waited for its turn.
+fn made(mut asked: Asked, arguments: &CertArguments, clock: &Clock) -> Result<Files, String> {
+    if let Some(note) = kept(&asked, clock.now()).filter(|_| !arguments.renew) {
+        return Ok(asked.files(note.name));
+    }
+    let held = asked.hold.then(Held::by_the_kernel).transpose();
+    let last = last(&asked);
+    let silently = last.as_ref().filter(|_| !arguments.renew && !asked.fresh);
+    if let (Some(note), Ok(Some(held))) = (silently, &held)
+        && may_be_renewed(note, clock.now())
+    {
+        match renew(&asked, note, held, clock)? {
+            Renewed::Done(name) => return Ok(asked.files(name)),
+            Renewed::Page(claims) => asked.claims = claims,
+            Renewed::Away(why) => return last_resort(&asked, &why, clock),
+        }
+    }
+    let held = held.unwrap_or_else(|why| {
+        complain(&not_held(why));
+        None
+    });
+    asked.hold = held.is_some();
+    if !asked.hold && last.as_ref().is_some_and(|note| note.held) {
+        // Whoever wants nothing held means the sign-in of before as well.
+        let _ = Held::by_the_kernel().map(|held| held.forget(&asked));
+    }
     // Who is still signed in in the browser is not asked anything: its page opens and closes.
-    let last = last_name(&asked).filter(|_| arguments.login_hint.is_none());
-    asked.again = last.is_some();
-    let hint = arguments.login_hint.clone().or(last);
+    let hint = last.and_then(|note| note.hint()).filter(|_| arguments.login_hint.is_none());
+    asked.again = hint.is_some();
+    let hint = arguments.login_hint.clone().or(hint);
     let name = match &asked.how {
-        How::OpenPubkey => sign_in::sign_in(&asked, hint, now),
-        How::Browser | How::Device => person::sign_in(&asked, hint, &Clock::System),
-        How::Pipeline(token) => pipeline::sign_in(&asked, token, now),
+        How::OpenPubkey => sign_in::sign_in(&asked, hint, held.as_ref(), clock.now()),
+        How::Browser | How::Device => person::sign_in(&asked, hint, held.as_ref(), clock),
+        How::Pipeline(token) => pipeline::sign_in(&asked, token, clock.now()),
     };
-    name.map(|name| asked.files(name)).map_err(said(NO))
+    name.map(|name| asked.files(name))
+}
+
+/// The certificate of before, where Entra cannot be asked for the next: nobody signs in at a page that is not there.
+fn last_resort(asked: &Asked, why: &str, clock: &Clock) -> Result<Files, String> {
+    let note = still_good(asked, clock.now()).ok_or_else(|| why.to_owned())?;
+    complain(&format!("the certificate cannot be renewed now, and is used as long as it is good: {why}"));
+    Ok(asked.files(note.name))
 }

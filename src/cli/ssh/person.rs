@@ -1,25 +1,30 @@
 //! A certificate of Entra's own SSH authority for a person, as `az ssh cert` gets it, without `az`: a sign-in in a browser or
 //! on another device, and once more where Entra wants more of it.
 //!
-//! No refresh token is asked for, so none can be kept: nothing on a person's machine can be counted on to seal one, and
-//! whoever copied it would make certificates for months. The browser stays signed in, and makes the next sign-in a click.
+//! What the next certificate can be had with is asked for only where the kernel can hold it.
 
 use std::time::Duration;
 
 use nightlatch_model::Secret;
 
 use super::asked::{Asked, How};
+use super::held::Held;
 use super::rsa::RsaKey;
 use super::sign_in::in_browser;
 use crate::cli::output::complain;
 use crate::cli::sign_in::{INTERRUPTED, code_line, interrupted};
 use crate::clock::Clock;
 use crate::entra::http::{Http, ProxyRule};
-use crate::entra::oauth::CertificateAsk;
+use crate::entra::oauth::{CertificateAsk, Certified};
 use crate::entra::sign_in::{Browser, NoCertificate, Polled, SignIn, Wish};
 
 /// Signs the person in, and writes the files. The name to log in with.
-pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, clock: &Clock) -> Result<String, String> {
+pub(super) fn sign_in(
+    asked: &Asked,
+    login_hint: Option<String>,
+    held: Option<&Held>,
+    clock: &Clock,
+) -> Result<String, String> {
     let key = RsaKey::generate(asked.cloud.ssh_scope())?;
     let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
     let entra = SignIn::new(http, &asked.cloud.endpoints().login, asked.tenant, asked.client);
@@ -27,10 +32,10 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, clock: &Clock) 
     let person = Person { entra: &entra, wish: &wish, ask: key.ask(), clock };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| why.to_string())?;
-    let text = if asked.how == How::Device {
+    let given = if asked.how == How::Device {
         runtime.block_on(async {
             tokio::select! {
-                text = person.on_device(complain, tokio::time::sleep) => text,
+                given = person.on_device(complain, tokio::time::sleep) => given,
                 () = interrupted() => Err(INTERRUPTED.to_owned()),
             }
         })
@@ -40,13 +45,14 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, clock: &Clock) 
     };
     // A look-up of a name that is under way is not waited for.
     runtime.shutdown_background();
-    key.keep(asked, &text?, clock.now())
+    key.keep(asked, &given?, held, None, clock.now())
 }
 
 /// What the sign-in is to ask for.
 pub(super) fn wish(asked: &Asked, ask: &CertificateAsk, login_hint: Option<String>) -> Wish {
     let scopes = vec![ask.scope().to_owned()];
-    Wish { scopes, login_hint, fresh: asked.fresh, again: asked.again, once: true, ..Wish::default() }
+    let claims = asked.claims.clone();
+    Wish { scopes, claims, login_hint, fresh: asked.fresh, again: asked.again, once: !asked.hold }
 }
 
 /// A person's sign-in for a certificate.
@@ -62,7 +68,7 @@ impl Person<'_> {
     pub(super) async fn in_browser(
         &self,
         mut page: impl AsyncFnMut(&SignIn, &Wish) -> Result<(Browser, Secret), String>,
-    ) -> Result<String, String> {
+    ) -> Result<Certified, String> {
         let attempt = async |wish: &Wish| {
             let (browser, code) = page(self.entra, wish).await.map_err(NoCertificate::Refused)?;
             self.entra.redeem_certificate(&browser, &code, self.ask, self.clock.now()).await
@@ -75,7 +81,7 @@ impl Person<'_> {
         &self,
         show: impl Fn(&str),
         sleep: impl AsyncFn(Duration),
-    ) -> Result<String, String> {
+    ) -> Result<Certified, String> {
         let attempt = async |wish: &Wish| {
             self.once_on_device(wish, &show, &sleep).await.map_err(|why| match why {
                 NoCertificate::Policy(why) => NoCertificate::Refused(format!(
@@ -92,7 +98,7 @@ impl Person<'_> {
         wish: &Wish,
         show: &impl Fn(&str),
         sleep: &impl AsyncFn(Duration),
-    ) -> Result<String, NoCertificate> {
+    ) -> Result<Certified, NoCertificate> {
         let begun = self.clock.boot();
         let device = self.entra.device(wish, self.clock.now()).await?;
         show(&code_line(&device.verification_uri, &device.user_code, device.expires_in.as_secs()));
@@ -104,7 +110,7 @@ impl Person<'_> {
                 break;
             }
             match self.entra.poll_certificate(&device, self.ask, self.clock.now()).await {
-                Ok(Polled::Signed(text)) => return Ok(text),
+                Ok(Polled::Signed(given)) => return Ok(given),
                 Ok(Polled::Pending) => {}
                 // Unreachable for a moment: RFC 8628 section 3.5 wants us to ask more slowly.
                 Ok(Polled::SlowDown) | Err(NoCertificate::Transient(_)) => pace.slow_down(),
@@ -120,8 +126,8 @@ impl Person<'_> {
 /// Attempts the sign-in, and where Entra wants more of it once again with exactly the claims that it names.
 async fn satisfied(
     wish: &Wish,
-    mut attempt: impl AsyncFnMut(&Wish) -> Result<String, NoCertificate>,
-) -> Result<String, String> {
+    mut attempt: impl AsyncFnMut(&Wish) -> Result<Certified, NoCertificate>,
+) -> Result<Certified, String> {
     let claims = match attempt(wish).await {
         Err(NoCertificate::More(claims, why)) => {
             complain(&format!("{why}; once more, with what Entra asks for"));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::asked::How;
 use super::person::{Person, wish};
 use super::rsa::RsaKey;
-use super::rsa::tests::{certificate, key};
+use super::rsa::tests::{certificate, keep as kept_by, key};
 use super::sign_in::code_in;
 use super::tests::{CLIENT, NAME, NOW, TENANT, asking};
 use crate::clock::{Clock, ManualClock};
@@ -29,7 +29,7 @@ fn issued(key: &RsaKey) -> Answer {
     Answer::new(200, &body.to_string())
 }
 
-fn refused(number: u32, error: &str, suberror: &str, claims: Option<&str>) -> Answer {
+pub(super) fn refused(number: u32, error: &str, suberror: &str, claims: Option<&str>) -> Answer {
     let words = format!("AADSTS{number}: Not\u{1b}[31m so. Trace ID: x");
     let mut body = json!({"error": error, "error_description": words, "error_codes": [number]});
     let more = [("suberror", Some(suberror).filter(|text| !text.is_empty())), ("claims", claims)];
@@ -67,7 +67,7 @@ struct Story {
     waits: Vec<u64>,
 }
 
-fn pairs(query: &str) -> HashMap<String, String> {
+pub(super) fn pairs(query: &str) -> HashMap<String, String> {
     let url = Url::parse(&format!("http://x/?{query}")).unwrap();
     url.query_pairs().into_owned().collect()
 }
@@ -104,6 +104,7 @@ async fn story(how: How, key: &RsaKey, answers: Vec<Answer>, late: i64) -> Story
         form
     };
     let forms = server.seen().into_iter().map(form).collect();
+    let end = end.map(|given| given.certificate);
     Story { end, forms, pages, shown: shown.into_inner(), waits: waits.into_inner() }
 }
 
@@ -117,9 +118,8 @@ fn assert_form(form: &HashMap<String, String>, fields: &[(&str, &str)]) {
 async fn the_browser_is_asked_for_the_authoritys_scope_and_the_endpoint_for_a_certificate() {
     let key = key();
     let told = story(How::Browser, &key, vec![issued(&key)], 0).await;
-    assert!(
-        key.keep(&asking(tempfile::tempdir().unwrap().path(), How::Browser), &told.end.unwrap(), NOW).is_ok()
-    );
+    let folder = tempfile::tempdir().unwrap();
+    assert!(kept_by(&key, &asking(folder.path(), How::Browser), &told.end.unwrap()).is_ok());
     let ([page], [form]) = (&told.pages[..], &told.forms[..]) else { panic!("{:?}", told.forms) };
     let page_says = [
         ("scope", SCOPE),

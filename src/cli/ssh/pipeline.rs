@@ -28,6 +28,6 @@ pub(super) fn sign_in(asked: &Asked, token_file: &Path, now: Timestamp) -> Resul
     let endpoint = TokenEndpoint::new(http, &asked.cloud.endpoints().login, &asked.tenant.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| why.to_string())?;
-    let text = runtime.block_on(endpoint.certificate(&form, now)).map_err(|why| why.sentence)?;
-    key.keep(asked, &text, now)
+    let given = runtime.block_on(endpoint.certificate(&form, now)).map_err(|why| why.sentence)?;
+    key.keep(asked, &given, None, None, now)
 }

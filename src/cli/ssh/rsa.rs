@@ -10,9 +10,10 @@ use nightlatch_model::{Secret, Timestamp};
 use nightlatch_sshcert::{Certificate, PublicKey};
 
 use super::asked::Asked;
-use super::files::{has_ended, keep, login_name};
-use super::key::armour;
-use crate::entra::oauth::CertificateAsk;
+use super::files::{Note, has_ended, keep, login_name, private_key};
+use super::held::Held;
+use super::key::{armour, unarmour};
+use crate::entra::oauth::{CertificateAsk, Certified};
 
 const CERTIFICATE_TYPE: &str = "ssh-rsa-cert-v01@openssh.com";
 
@@ -21,16 +22,30 @@ pub(super) struct RsaKey {
     pair: KeyPair,
     public: PublicKey,
     ask: CertificateAsk,
+    /// It lies in its file already.
+    stored: bool,
 }
+
+const ARMOUR: &str = "PRIVATE KEY";
 
 impl RsaKey {
     /// A new one, for the authority with this scope.
     pub(super) fn generate(scope: &'static str) -> Result<Self, String> {
-        let no_key = "no key can be made on this machine";
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| no_key)?;
+        let pair = KeyPair::generate(KeySize::Rsa2048).ok();
+        let key = pair.and_then(|pair| Self::of(pair, scope, false));
+        key.ok_or_else(|| "no key can be made on this machine".to_owned())
+    }
+
+    /// The one of the last certificate, for the next: ssh then never meets the one with the other's.
+    pub(super) fn of_last(asked: &Asked) -> Option<Self> {
+        let der = unarmour(ARMOUR, &private_key(asked)?)?;
+        Self::of(KeyPair::from_pkcs8(&der).ok()?, asked.cloud.ssh_scope(), true)
+    }
+
+    fn of(pair: KeyPair, scope: &'static str, stored: bool) -> Option<Self> {
         let numbers = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-        let public = PublicKey::rsa_from_n_e(&numbers.n, &numbers.e).map_err(|_| no_key)?;
-        Ok(Self { pair, public, ask: CertificateAsk::new(scope, &numbers.n, &numbers.e) })
+        let public = PublicKey::rsa_from_n_e(&numbers.n, &numbers.e).ok()?;
+        Some(Self { pair, public, ask: CertificateAsk::new(scope, &numbers.n, &numbers.e), stored })
     }
 
     /// What to ask for.
@@ -38,13 +53,33 @@ impl RsaKey {
         &self.ask
     }
 
-    /// Writes the files for what Entra answered. The name to log in with.
-    pub(super) fn keep(&self, asked: &Asked, text: &str, now: Timestamp) -> Result<String, String> {
+    /// Writes the files for what Entra answered to a sign-in, or to the renewal of an `earlier` one, and has the kernel hold
+    /// what the next certificate can be had with. The name to log in with.
+    pub(super) fn keep(
+        &self,
+        asked: &Asked,
+        given: &Certified,
+        held: Option<&Held>,
+        earlier: Option<&Note>,
+        now: Timestamp,
+    ) -> Result<String, String> {
+        let text = &given.certificate;
         let name = self.certified(text, now)?;
-        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&self.pair).map_err(|_| "the key cannot be written")?;
-        let pem: Secret = armour("PRIVATE KEY", der.as_ref());
-        keep(asked, &pem, &format!("{CERTIFICATE_TYPE} {text} {name}\n"), &name, Vec::new(), now)?;
+        let signed_in = earlier.map_or(now.0, |note| note.signed_in);
+        let is_held = match (held, &given.refresh_token) {
+            (Some(held), Some(token)) => held.hold_or_say(asked, token, signed_in, now),
+            // Without another one the last stays good.
+            _ => earlier.is_some_and(|note| note.held),
+        };
+        let note = Note { signed_in, held: is_held, ..Note::new(asked, &name, now) };
+        let pem = if self.stored { None } else { Some(self.pem()?) };
+        keep(asked, pem.as_ref(), &format!("{CERTIFICATE_TYPE} {text} {name}\n"), &note)?;
         Ok(name)
+    }
+
+    fn pem(&self) -> Result<Secret, String> {
+        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&self.pair).map_err(|_| "the key cannot be written")?;
+        Ok(armour(ARMOUR, der.as_ref()))
     }
 
     fn certified(&self, text: &str, now: Timestamp) -> Result<String, String> {
@@ -90,13 +125,19 @@ pub(super) mod tests {
         RsaKey::generate(Cloud::Public.ssh_scope()).unwrap()
     }
 
+    /// Writes what Entra answered to a sign-in of which nothing is held.
+    pub(in crate::cli::ssh) fn keep(key: &RsaKey, asked: &Asked, text: &str) -> Result<String, String> {
+        let given = Certified { certificate: text.to_owned(), refresh_token: None };
+        key.keep(asked, &given, None, None, NOW)
+    }
+
     #[test]
     fn ssh_reads_both_files_and_the_name_is_in_lower_case() {
         let folder = tempfile::tempdir().unwrap();
         let asked = asking(folder.path(), How::Browser);
         let key = key();
         let text = certificate(&key, CertificateBuilder::permit_all);
-        assert_eq!(key.keep(&asked, &text, NOW).as_deref(), Ok(NAME));
+        assert_eq!(keep(&key, &asked, &text).as_deref(), Ok(NAME));
         for file in ["id_rsa", "id_rsa-cert.pub", "entra.json"] {
             let mode = std::fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
@@ -130,13 +171,13 @@ pub(super) mod tests {
             ("AAAA".to_owned(), "cannot be read"),
             ("eyJhbGciOiJSUzI1NiJ9.e30.c2ln".to_owned(), "cannot be read"),
         ] {
-            let why = ours.keep(&asked, &text, NOW).unwrap_err();
+            let why = keep(&ours, &asked, &text).unwrap_err();
             assert!(why.contains(word), "{word}: {why}");
             assert!(!inner.exists(), "{word}");
         }
         let last = certificate(&ours, |one| one.valid(0, now + 1));
-        assert!(ours.keep(&asked, &last, NOW).is_ok());
-        assert!(ours.keep(&asked, &certificate(&ours, |one| one.valid(0, u64::MAX)), NOW).is_ok());
+        assert!(keep(&ours, &asked, &last).is_ok());
+        assert!(keep(&ours, &asked, &certificate(&ours, |one| one.valid(0, u64::MAX))).is_ok());
     }
 
     #[test]
@@ -147,7 +188,7 @@ pub(super) mod tests {
         let now = u64::try_from(NOW.0).unwrap();
         for life in [3_600_i64, 8 * 3_600] {
             let end = now + u64::try_from(life).unwrap();
-            key.keep(&asked, &certificate(&key, |one| one.valid(now, end)), NOW).unwrap();
+            keep(&key, &asked, &certificate(&key, |one| one.valid(now, end))).unwrap();
             for (age, used) in
                 [(0, true), (life - 601, true), (life - 600, false), (life, false), (-1, false)]
             {
@@ -178,7 +219,7 @@ pub(super) mod tests {
         let pipeline = asking(folder.path(), How::Pipeline("/run/token".into()));
         let key = key();
         for (last, before) in [(&person, &pipeline), (&pipeline, &person)] {
-            key.keep(last, &certificate(&key, |one| one), NOW).unwrap();
+            keep(&key, last, &certificate(&key, |one| one)).unwrap();
             assert!(kept(last, NOW).is_some() && kept(before, NOW).is_none());
         }
     }

@@ -4,7 +4,8 @@ use nightlatch_jwt::ClientHeader;
 use nightlatch_model::{AuthContext, Secret, Timestamp};
 
 use super::asked::Asked;
-use super::files::keep;
+use super::files::{Note, keep};
+use super::held::Held;
 use super::key::Key;
 use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
 use crate::entra::http::{Http, ProxyRule};
@@ -13,7 +14,12 @@ use crate::entra::sign_in::{
 };
 
 /// Signs the person in, and writes the files. The name that signed in.
-pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp) -> Result<String, String> {
+pub(super) fn sign_in(
+    asked: &Asked,
+    login_hint: Option<String>,
+    held: Option<&Held>,
+    now: Timestamp,
+) -> Result<String, String> {
     let key = Key::generate().ok_or_else(no_random)?;
     let header = ClientHeader::ed25519(key.public(), &random().ok_or_else(no_random)?);
     let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
@@ -24,14 +30,16 @@ pub(super) fn sign_in(asked: &Asked, login_hint: Option<String>, now: Timestamp)
     let runtime = runtime.map_err(|why| why.to_string())?;
     let signed: Identified =
         runtime.block_on(entra.redeem_id_token(&browser, &code, now)).map_err(|why| why.sentence)?;
-    write(asked, &key, &header, &signed, now)?;
+    write(asked, &key, &header, &signed, held, now)?;
     Ok(signed.person.username)
 }
 
 /// What the sign-in is to ask for.
 pub(super) fn wish(asked: &Asked, login_hint: Option<String>) -> Result<Wish, String> {
-    let claims = asked.context.map(context_claims).transpose().map_err(|why| why.to_string())?;
-    Ok(Wish { claims, login_hint, fresh: asked.fresh, again: asked.again, ..Wish::default() })
+    let of_context = asked.context.map(context_claims).transpose().map_err(|why| why.to_string())?;
+    let claims = of_context.or_else(|| asked.claims.clone());
+    let (fresh, again, once) = (asked.fresh, asked.again, !asked.hold);
+    Ok(Wish { claims, login_hint, fresh, again, once, scopes: Vec::new() })
 }
 
 /// Writes the files for whoever signed in; none when the sign-in lacks the context that was asked for.
@@ -40,6 +48,7 @@ pub(super) fn write(
     key: &Key,
     header: &ClientHeader,
     signed: &Identified,
+    held: Option<&Held>,
     now: Timestamp,
 ) -> Result<(), String> {
     if let Some(context) = asked.context.filter(|context| !signed.contexts.contains(context)) {
@@ -48,11 +57,27 @@ pub(super) fn write(
     let (name, id_token) = (&signed.person.username, signed.id_token.expose());
     let to_sign = header.to_sign(id_token).ok_or("Entra's answer cannot be read; sign in again")?;
     let proof = header.proof(id_token, &key.sign(to_sign.as_bytes())).unwrap_or_default();
-    let certificate = key.certificate(&proof, &random().ok_or_else(no_random)?, name);
+    let certificate = certificate(key, &proof, name)?;
     let check = u32::from_be_bytes(random().ok_or_else(no_random)?);
     let private = key.private_file(check, name).ok_or("the key cannot be written down")?;
-    let acrs = signed.contexts.iter().map(ToString::to_string).collect();
-    keep(asked, &private, &format!("{certificate}\n"), name, acrs, now)
+    let is_held = match (held, &signed.refresh_token) {
+        (Some(held), Some(token)) => held.hold_or_say(asked, token, now.0, now),
+        _ => false,
+    };
+    let note = Note {
+        acrs: signed.contexts.iter().map(ToString::to_string).collect(),
+        oid: Some(signed.person.object_id.to_string()),
+        token_ends: Some(signed.ends.0),
+        held: is_held,
+        ..Note::new(asked, name, now)
+    };
+    keep(asked, Some(&private), &certificate, &note)
+}
+
+/// The line of a certificate with this proof.
+pub(super) fn certificate(key: &Key, proof: &str, name: &str) -> Result<String, String> {
+    let nonce = random().ok_or_else(no_random)?;
+    Ok(format!("{}\n", key.certificate(proof, &nonce, name)))
 }
 
 fn lacking(context: AuthContext) -> String {

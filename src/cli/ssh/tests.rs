@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use clap::Parser;
-use nightlatch_jwt::ClientHeader;
+use nightlatch_jwt::{ClientHeader, Expiration};
 use nightlatch_model::{Secret, Timestamp};
 
 use super::asked::Asked;
-use super::files::{BROWSER, last_name};
+use super::files::BROWSER;
 use super::key::Key;
 use super::sign_in::{wish, write};
 use super::*;
@@ -17,7 +17,7 @@ use crate::entra::sign_in::{Identified, PersonId};
 pub(super) const NOW: Timestamp = Timestamp(1_795_300_000);
 pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(super) const CLIENT: &str = "0a990000-0000-4000-8000-000000000001";
-const OID: &str = "a11ce000-0000-4000-8000-000000000001";
+pub(super) const OID: &str = "a11ce000-0000-4000-8000-000000000001";
 pub(super) const NAME: &str = "alice@contoso.com";
 
 #[derive(Parser)]
@@ -42,6 +42,9 @@ pub(super) fn asking(folder: &Path, how: How) -> Asked {
         context: None,
         fresh: false,
         again: false,
+        expiration: Expiration::AfterIssue(14_400),
+        hold: false,
+        claims: None,
     }
 }
 
@@ -60,8 +63,10 @@ fn written(asked: &Asked, contexts: &[&str]) -> Result<(), String> {
         person: PersonId { tenant, object_id, username: NAME.into() },
         contexts: contexts.iter().map(|context| context.parse().unwrap()).collect(),
         id_token: Secret::new("aGVhZA.Y2xhaW1z.c2ln".into()),
+        ends: NOW.plus(3_600),
+        refresh_token: None,
     };
-    write(asked, &key, &header, &signed, NOW)
+    write(asked, &key, &header, &signed, None, NOW)
 }
 
 #[test]
@@ -99,6 +104,7 @@ fn a_sign_in_asks_for_the_context_and_for_credentials() {
 fn who_signed_in_the_last_time_is_known_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let asked = signing_in(folder.path(), None, false);
+    let last_name = |asked: &Asked| last(asked).and_then(|note| note.hint());
     assert_eq!(last_name(&asked), None);
     written(&asked, &[]).unwrap();
     assert_eq!(last_name(&asked).as_deref(), Some(NAME));

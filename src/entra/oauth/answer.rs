@@ -145,7 +145,7 @@ fn is_id_token(text: &str, client_id: Option<&str>) -> bool {
     })
 }
 
-fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+pub(super) fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
     Ok(Option::<String>::deserialize(from)?.map(Secret::new))
 }
 

@@ -1,12 +1,14 @@
 //! An SSH certificate in place of an access token, for an RSA key that the form describes (azure-cli-extensions, `src/ssh`).
 //!
-//! It is only carried here: whoever asked for it reads it. Tokens that come beside it are not read at all.
+//! It is only carried here: whoever asked for it reads it. Of the tokens that come beside it only a refresh token is taken.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use nightlatch_model::Secret;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::answer::secret;
 use super::grants::Form;
 
 /// The largest certificate that is taken, in bytes of base64.
@@ -49,12 +51,22 @@ impl CertificateAsk {
     }
 }
 
+/// What Entra's authority gave.
+pub struct Certified {
+    /// The certificate: standard base64, not read yet.
+    pub certificate: String,
+    /// What the next one can be had with, for a sign-in that asked for it.
+    pub refresh_token: Option<Secret>,
+}
+
 /// The certificate in a 2xx body, or what is wrong with it.
-pub(super) fn read(body: &[u8]) -> Result<String, String> {
+pub(super) fn read(body: &[u8]) -> Result<Certified, String> {
     #[derive(Deserialize)]
     struct Raw {
         token_type: Option<String>,
         access_token: Option<String>,
+        #[serde(default, deserialize_with = "secret")]
+        refresh_token: Option<Secret>,
     }
     // The parser's own words could quote the body, and there may be tokens in it.
     let raw: Raw = serde_json::from_slice(body)
@@ -65,7 +77,9 @@ pub(super) fn read(body: &[u8]) -> Result<String, String> {
     let plain = |text: &String| {
         !text.is_empty() && text.len() <= MAX_CERTIFICATE_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
     };
-    raw.access_token.filter(plain).ok_or_else(|| "its certificate is missing or too long".to_owned())
+    let certificate = raw.access_token.filter(plain).ok_or("its certificate is missing or too long")?;
+    let refresh_token = raw.refresh_token.filter(|token| !token.expose().is_empty());
+    Ok(Certified { certificate, refresh_token })
 }
 
 #[cfg(test)]
@@ -92,7 +106,11 @@ mod tests {
     fn only_an_answer_of_the_right_type_holds_a_certificate() {
         let good =
             br#"{"token_type":"ssh-cert","access_token":"AAAA","refresh_token":"r","expires_in":3600}"#;
-        assert_eq!(read(good).as_deref(), Ok("AAAA"));
+        let read_good = read(good).unwrap();
+        assert_eq!(read_good.certificate, "AAAA");
+        assert_eq!(read_good.refresh_token.as_ref().map(Secret::expose), Some("r"));
+        let alone = read(br#"{"token_type":"ssh-cert","access_token":"AAAA","refresh_token":""}"#).unwrap();
+        assert!(alone.refresh_token.is_none());
         for bad in [
             r#"{"token_type":"Bearer","access_token":"SECRET"}"#,
             r#"{"access_token":"SECRET"}"#,
@@ -102,7 +120,7 @@ mod tests {
             r#"{"token_type":"ssh-cert","access_token":["SECRET"]}"#,
             "SECRET",
         ] {
-            let why = read(bad.as_bytes()).unwrap_err();
+            let why = read(bad.as_bytes()).err().unwrap();
             assert!(!why.contains("SECRET"), "{bad}: {why}");
         }
         let long = format!(r#"{{"token_type":"ssh-cert","access_token":"{}"}}"#, "A".repeat(64 * 1024 + 1));

@@ -9,7 +9,7 @@ use nightlatch_model::Timestamp;
 use nightlatch_tokens::{Failure, FailureClass, TokenType};
 
 use super::answer::{self, Answer, Expected};
-use super::certificate;
+use super::certificate::{self, Certified};
 use super::failure::{self, Said};
 use super::grants::{Form, Grant};
 use crate::entra::http::{Http, Reply, Request};
@@ -68,13 +68,12 @@ impl TokenEndpoint {
             .map_err(|detail| unusable(&reply, FailureClass::Transient, &detail))
     }
 
-    /// Posts a form that asks for an SSH certificate ([`super::CertificateAsk`]): standard base64 of the certificate, not
-    /// read yet.
+    /// Posts a form that asks for an SSH certificate ([`super::CertificateAsk`]).
     ///
     /// # Errors
     /// As [`Self::post`]. An answer without a certificate is [`FailureClass::Config`]: what stood for the sign-in is used up,
     /// and the next one would be answered in the same way.
-    pub async fn certificate(&self, form: &Form<'_>, now: Timestamp) -> Result<String, Failure> {
+    pub async fn certificate(&self, form: &Form<'_>, now: Timestamp) -> Result<Certified, Failure> {
         let reply = self.post_to("token", form, now).await?;
         certificate::read(reply.body()).map_err(|detail| unusable(&reply, FailureClass::Config, &detail))
     }

@@ -17,7 +17,7 @@ mod tests;
 
 pub use answer::Answer;
 pub(crate) use answer::whole;
-pub use certificate::CertificateAsk;
+pub use certificate::{CertificateAsk, Certified};
 pub use endpoint::TokenEndpoint;
 pub(super) use failure::is_by_policy;
 pub use failure::{Said, classify};

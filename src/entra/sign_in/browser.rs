@@ -23,6 +23,7 @@ pub struct Browser {
     verifier: Secret,
     redirect_uri: String,
     claims: Option<String>,
+    begins: &'static str,
     url: String,
 }
 
@@ -62,7 +63,7 @@ impl Browser {
         fields.extend(wish.claims().map(|claims| ("claims", claims)));
         let url = with_query(authorize, &fields);
         let claims = wish.claims().map(str::to_owned);
-        Self { state, nonce, verifier, redirect_uri, claims, url }
+        Self { state, nonce, verifier, redirect_uri, claims, begins: wish.begins(), url }
     }
 
     /// The same with a nonce of the caller's, which commits to something (OpenPubkey). Only before the address is shown.
@@ -84,6 +85,11 @@ impl Browser {
     #[must_use]
     pub fn is_answered_by(&self, state: &str) -> bool {
         verify_slices_are_equal(self.state.as_bytes(), state.as_bytes()).is_ok()
+    }
+
+    /// The scopes of the sign-in itself.
+    pub(super) const fn begins(&self) -> &'static str {
+        self.begins
     }
 
     pub(super) fn nonce(&self) -> &str {

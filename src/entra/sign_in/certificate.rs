@@ -1,11 +1,12 @@
-//! A sign-in that gives an SSH certificate of Entra's own authority, and nothing else: no token of it is read or kept.
+//! A sign-in that gives an SSH certificate of Entra's own authority, and at most what the next one can be had with. No token
+//! of it is read.
 
 use nightlatch_model::{Secret, Timestamp};
 use nightlatch_tokens::{Claims, Failure, FailureClass};
 
-use super::wish::ONCE_SCOPES;
+use super::wish::SIGN_IN_SCOPES;
 use super::{Browser, Device, Polled, SignIn};
-use crate::entra::oauth::{CertificateAsk, is_by_policy};
+use crate::entra::oauth::{CertificateAsk, Certified, is_by_policy};
 
 /// Why there is no certificate, with a sentence for the person.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl From<Failure> for NoCertificate {
 }
 
 impl SignIn {
-    /// Redeems the code that the browser brought for a certificate: standard base64, not read yet.
+    /// Redeems the code that the browser brought for a certificate.
     ///
     /// # Errors
     /// [`NoCertificate`].
@@ -54,8 +55,8 @@ impl SignIn {
         code: &Secret,
         ask: &CertificateAsk,
         now: Timestamp,
-    ) -> Result<String, NoCertificate> {
-        let scope = format!("{ONCE_SCOPES} {}", ask.scope());
+    ) -> Result<Certified, NoCertificate> {
+        let scope = format!("{} {}", browser.begins(), ask.scope());
         let form = ask.on(self.code_form(browser, code, &scope));
         self.endpoint.certificate(&form, now).await.map_err(NoCertificate::from)
     }
@@ -69,10 +70,26 @@ impl SignIn {
         device: &Device,
         ask: &CertificateAsk,
         now: Timestamp,
-    ) -> Result<Polled<String>, NoCertificate> {
+    ) -> Result<Polled<Certified>, NoCertificate> {
         match self.endpoint.certificate(&ask.on(self.device_form(device)), now).await {
-            Ok(text) => Ok(Polled::Signed(text)),
+            Ok(certified) => Ok(Polled::Signed(certified)),
             Err(failure) => Ok(Polled::unless_over(failure)?),
         }
+    }
+
+    /// Has the next certificate made, with what an earlier sign-in or certificate left (azure-cli-extensions, `src/ssh`, through
+    /// msal's silent flow).
+    ///
+    /// # Errors
+    /// [`NoCertificate`]; after [`NoCertificate::Transient`] the refresh token is as good as before.
+    pub async fn renew_certificate(
+        &self,
+        refresh_token: &Secret,
+        ask: &CertificateAsk,
+        now: Timestamp,
+    ) -> Result<Certified, NoCertificate> {
+        let scope = format!("{SIGN_IN_SCOPES} {}", ask.scope());
+        let form = ask.on(self.refresh_form(refresh_token, &scope));
+        self.endpoint.certificate(&form, now).await.map_err(NoCertificate::from)
     }
 }

@@ -65,6 +65,7 @@ pub struct PersonId {
 pub(super) struct Said {
     pub(super) person: PersonId,
     pub(super) contexts: Vec<AuthContext>,
+    pub(super) ends: Timestamp,
 }
 
 /// What an ID token has to say.
@@ -155,5 +156,5 @@ pub(super) fn read(token: &Secret, expected: &Expected<'_>, now: Timestamp) -> R
     };
     let username = claims.preferred_username.filter(plain).unwrap_or_else(|| object_id.to_string());
     let person = PersonId { tenant: expected.tenant, object_id, username };
-    Ok(Said { person, contexts: contexts(claims.acrs.as_ref()) })
+    Ok(Said { person, contexts: contexts(claims.acrs.as_ref()), ends: Timestamp(claims.exp) })
 }

@@ -48,6 +48,10 @@ pub struct Identified {
     pub contexts: Vec<AuthContext>,
     /// The ID token, as it came.
     pub id_token: Secret,
+    /// When the ID token ends.
+    pub ends: Timestamp,
+    /// What the next ID token can be had with, for a sign-in that asked for it.
+    pub refresh_token: Option<Secret>,
 }
 
 /// What a refresh gave.
@@ -156,7 +160,7 @@ impl SignIn {
         now: Timestamp,
     ) -> Result<Answer, Failure> {
         // Of one resource at most, whatever was consented to.
-        self.endpoint.post(&self.code_form(browser, code, SIGN_IN_SCOPES), now).await
+        self.endpoint.post(&self.code_form(browser, code, browser.begins()), now).await
     }
 
     fn code_form<'a>(&'a self, browser: &'a Browser, code: &'a Secret, scope: &'a str) -> Form<'a> {
@@ -181,11 +185,42 @@ impl SignIn {
         code: &Secret,
         now: Timestamp,
     ) -> Result<Identified, Failure> {
-        let mut answer = self.answer_to_code(browser, code, now).await?;
+        let answer = self.answer_to_code(browser, code, now).await?;
+        self.identified(answer, Some(browser.nonce()), now)
+    }
+
+    /// Has a newer ID token of the same sign-in made, for whoever wants to see one.
+    ///
+    /// # Errors
+    /// [`Failure`]; after [`FailureClass::Transient`] the refresh token is as good as before.
+    pub async fn renew_id_token(
+        &self,
+        refresh_token: &Secret,
+        now: Timestamp,
+    ) -> Result<Identified, Failure> {
+        let answer = self.endpoint.post(&self.refresh_form(refresh_token, SIGN_IN_SCOPES), now).await?;
+        self.identified(answer, None, now)
+    }
+
+    fn identified(
+        &self,
+        mut answer: Answer,
+        nonce: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Identified, Failure> {
         let unfit = |error: IdTokenError| Failure::new(FailureClass::NeedsUser, error.to_string());
-        let Said { person, contexts } = self.said(&answer, Some(browser.nonce()), now).map_err(unfit)?;
+        let Said { person, contexts, ends } = self.said(&answer, nonce, now).map_err(unfit)?;
         let id_token = answer.id_token.take().ok_or_else(|| unfit(IdTokenError::Missing))?;
-        Ok(Identified { person, contexts, id_token })
+        Ok(Identified { person, contexts, id_token, ends, refresh_token: answer.refresh_token.take() })
+    }
+
+    fn refresh_form<'a>(&'a self, refresh_token: &'a Secret, scope: &'a str) -> Form<'a> {
+        Form::new(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", &self.client_id),
+            ("refresh_token", refresh_token.expose()),
+            ("scope", scope),
+        ])
     }
 
     /// Begins a sign-in on another device.
@@ -253,13 +288,7 @@ impl SignIn {
     ) -> Result<Refreshed, RefreshError> {
         let scope = format!("{} {SIGN_IN_SCOPES}", scope_of(resource, scopes));
         let claims = merged_claims(claims, cae);
-        let form = Form::new(&[
-            ("grant_type", "refresh_token"),
-            ("client_id", &self.client_id),
-            ("refresh_token", refresh_token.expose()),
-            ("scope", &scope),
-        ]);
-        let form = form.maybe("claims", claims.as_deref());
+        let form = self.refresh_form(refresh_token, &scope).maybe("claims", claims.as_deref());
         let mut answer = self.endpoint.post(&form, now).await.map_err(RefreshError::Failed)?;
         let next = answer.refresh_token.take();
         if answer.access_token.expose() == refresh_token.expose() {

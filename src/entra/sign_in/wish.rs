@@ -5,7 +5,7 @@ use nightlatch_tokens::Claims;
 /// What a sign-in itself needs: an ID token, and a refresh token.
 pub(super) const SIGN_IN_SCOPES: &str = "openid profile offline_access";
 /// The same for a sign-in of which nothing is kept.
-pub(super) const ONCE_SCOPES: &str = "openid profile";
+const ONCE_SCOPES: &str = "openid profile";
 
 /// What a sign-in is to ask for beyond the sign-in itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +25,13 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// The scopes of the sign-in itself.
+    pub(super) const fn begins(&self) -> &'static str {
+        if self.once { ONCE_SCOPES } else { SIGN_IN_SCOPES }
+    }
+
     pub(super) fn scope(&self) -> String {
-        let begin = if self.once { ONCE_SCOPES } else { SIGN_IN_SCOPES };
-        self.scopes.iter().fold(begin.to_owned(), |all, scope| format!("{all} {scope}"))
+        self.scopes.iter().fold(self.begins().to_owned(), |all, scope| format!("{all} {scope}"))
     }
 
     pub(super) fn claims(&self) -> Option<&str> {

@@ -36,7 +36,15 @@ impl Cluster {
     /// # Errors
     /// What did not work, with the daemon's journal where it helps.
     pub fn start(more: &str) -> Result<Self, WorldError> {
-        let cluster = Self::bare(more)?;
+        Self::start_on(&NodeSpec::default(), more)
+    }
+
+    /// The same on a node of this kind.
+    ///
+    /// # Errors
+    /// What did not work.
+    pub fn start_on(spec: &NodeSpec, more: &str) -> Result<Self, WorldError> {
+        let cluster = Self::bare_on(spec, more)?;
         cluster.install()?;
         Ok(cluster)
     }
@@ -46,8 +54,16 @@ impl Cluster {
     /// # Errors
     /// What did not work.
     pub fn bare(more: &str) -> Result<Self, WorldError> {
+        Self::bare_on(&NodeSpec::default(), more)
+    }
+
+    /// The same on a node of this kind.
+    ///
+    /// # Errors
+    /// What did not work.
+    pub fn bare_on(spec: &NodeSpec, more: &str) -> Result<Self, WorldError> {
         let image = prepare()?;
-        let node = Node::boot(&NodeSpec::default())?;
+        let node = Node::boot(spec)?;
         let tenant = Tenant::start(&node, Metadata::Imds)?;
         node.shell("install -d -m 0755 /etc/nightlatch /etc/kubernetes")?;
         let azure = json!({"cloud": "AzurePublicCloud", "tenantId": world::TENANT,

@@ -53,6 +53,9 @@ pub const AZURE_HOSTS: [&str; 18] = [
 pub struct NodeSpec {
     /// Further host names that resolve to the node's loopback.
     pub hosts: Vec<String>,
+    /// The kernel's keyrings may be used, as on a machine of its own. They are the host's, and a user's keys outlive the
+    /// node: a story that opens them takes a uid of its own and forgets what it put there.
+    pub keyring: bool,
 }
 
 /// A running node. Dropping it removes it.
@@ -86,6 +89,7 @@ impl Node {
 
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER_SCRIPT, "keeper.sh", &id]).arg(&folder).arg(image.file()).arg(ROOT_SCRIPT);
+        command.arg(if spec.keyring { "@keyring" } else { "" });
         // A Ctrl-C at the terminal is for the owner; the keeper hears of it by the end of the pipe.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.stdin(Stdio::piped()).stdout(file).stderr(file_too);

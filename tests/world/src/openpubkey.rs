@@ -131,7 +131,15 @@ const BROWSER: &str = "#!/bin/sh\necho opened >>/run/browser.log\n\
 /// # Errors
 /// When the node refuses the user.
 pub fn traveller(node: &Node) -> Result<(), WorldError> {
-    node.shell("useradd --create-home --shell /bin/bash traveller")?;
+    traveller_of(node, "")
+}
+
+/// The same with options of useradd(8).
+///
+/// # Errors
+/// When the node refuses the user.
+pub fn traveller_of(node: &Node, options: &str) -> Result<(), WorldError> {
+    node.shell(&format!("useradd --create-home --shell /bin/bash {options} traveller"))?;
     node.write_file("/usr/local/bin/xdg-open", BROWSER.as_bytes(), 0o755, "root:root")?;
     node.shell("touch /run/browser.log; chmod 666 /run/browser.log").map(drop)
 }

@@ -1,13 +1,15 @@
 #!/bin/sh
 # Keeps one node: starts it, waits until its owner is gone, takes it down to the last trace.
 # The owner holds the other end of this script's standard input; when the owner drops it, panics or
-# is killed, the read below ends. Arguments: id, folder, image, root.sh
+# is killed, the read below ends. Arguments: id, folder, image, root.sh, system calls that
+# the node may make beyond the usual ones
 set -u
 trap '' INT TERM HUP QUIT
 id=$1
 folder=$2
 image=$3
 root_script=$4
+more=$5
 
 # A control group of its own keeps two nodes' systemds from meeting in the host's group tree. The node
 # dies with this script too, should somebody kill it (--pdeathsig).
@@ -19,11 +21,11 @@ done
 (
     trap - INT TERM HUP QUIT
     exec sh -c '
-        id=$1; folder=$2; image=$3; root_script=$4; shift 4
+        id=$1; folder=$2; image=$3; root_script=$4; more=$5; shift 5
         for group; do echo $$ >"$group/$id/cgroup.procs"; done
         exec setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL --mount-proc --propagation private \
-            sh -c "$root_script" root.sh "$id" "$folder" "$image"
-    ' start "$id" "$folder" "$image" "$root_script" $groups
+            sh -c "$root_script" root.sh "$id" "$folder" "$image" "$more"
+    ' start "$id" "$folder" "$image" "$root_script" "$more" $groups
 ) </dev/null &
 node=$!
 echo "$node" >"$folder/pid.new"

@@ -1,9 +1,10 @@
 # Pid 1 of a node's outer namespaces: lays the node's root and becomes systemd-nspawn.
-# Everything mounted here is seen here only. Arguments: id, folder, image
+# Everything mounted here is seen here only. Arguments: id, folder, image, further system calls
 set -eu
 id=$1
 folder=$2
 image=$3
+more=$4
 
 # A login session of the person who runs the tests must not look like one of the node's.
 echo 4294967295 2>/dev/null >/proc/self/loginuid || true
@@ -26,5 +27,5 @@ done
 libraries=$(echo "$root"/usr/lib/*-linux-gnu/systemd "$root"/usr/lib/*-linux-gnu | tr ' ' ':')
 exec "$loader" --library-path "$libraries" "$root/usr/bin/systemd-nspawn" --quiet \
     --directory="$root" --machine="$id" --private-network --register=no --keep-unit \
-    --console=pipe --resolv-conf=off --timezone=off --link-journal=no \
+    ${more:+--system-call-filter="$more"} --console=pipe --resolv-conf=off --timezone=off --link-journal=no \
     --boot systemd.unit=multi-user.target

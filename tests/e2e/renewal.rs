@@ -1,0 +1,193 @@
+//! Sign-ins that the kernel holds: hour after hour a new certificate without a page, nothing of it on the disk, and its end
+//! when the person, the tenant or the machine ends it.
+
+use std::process::Output;
+
+use nightlatch_emulator::world;
+use nightlatch_world::{NodeSpec, OPENPUBKEY_CLIENT, as_traveller, register_openpubkey, traveller_of};
+use serde_json::json;
+
+use crate::own_client::{asked, opened};
+use crate::tenant::Cluster;
+
+const ANYWHERE: &str = "-O StrictHostKeyChecking=no";
+const NAME: &str = world::ALICE.upn;
+
+/// Somebody's own computer, whose kernel holds keys. What it holds goes with this.
+struct Desk {
+    cluster: Cluster,
+}
+
+impl Desk {
+    /// `uid` is this story's own: the kernel that holds the keys is the host's.
+    fn set_up(uid: u32, more: &str) -> Self {
+        let node = NodeSpec { keyring: true, ..NodeSpec::default() };
+        let cluster = Cluster::start_on(&node, more);
+        traveller_of(&cluster.node, &format!("--uid {uid}")).unwrap();
+        Self { cluster }
+    }
+
+    fn run(&self, words: &str) -> Output {
+        as_traveller(&self.cluster.node, words).unwrap()
+    }
+
+    /// A login with `nightlatch ssh`; the name that it got in by.
+    fn login(&self, options: &str) -> String {
+        let done = self.run(&format!("ssh {options} {ANYWHERE} 127.0.0.1 -- id -un"));
+        assert!(done.status.success(), "{}\n{}", said(&done), self.cluster.journal());
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
+    fn control(&self, method: &str, path: &str, body: serde_json::Value) {
+        self.cluster.tenant.control(method, path, &body).unwrap();
+    }
+
+    fn shell(&self, line: &str) -> String {
+        self.cluster.node.shell(line).unwrap()
+    }
+
+    fn opened(&self) -> usize {
+        opened(&self.cluster)
+    }
+
+    /// The refreshes that Entra was asked for.
+    fn refreshes(&self) -> Vec<String> {
+        let forms = asked(&self.cluster, "/token");
+        forms.into_iter().filter(|form| form.contains("grant_type=refresh_token")).collect()
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = as_traveller(&self.cluster.node, "cert --forget");
+    }
+}
+
+fn said(done: &Output) -> String {
+    String::from_utf8_lossy(&done.stderr).into_owned()
+}
+
+/// The value of this field of a form.
+fn field<'a>(form: &'a str, name: &str) -> &'a str {
+    let start = format!("{name}=");
+    form.split('&').find_map(|pair| pair.strip_prefix(start.as_str())).unwrap_or_default()
+}
+
+#[test]
+fn entras_certificate_is_renewed_without_a_page_until_the_sign_in_ends() {
+    let desk = Desk::set_up(61_001, "");
+    let kind = format!("--kind entra --login-hint {NAME}");
+    let seconds = |n: u32| desk.control("PUT", "time", json!({"certificate_seconds": n}));
+    seconds(500);
+    assert_eq!(desk.login(&kind), NAME);
+    assert_eq!((desk.opened(), desk.refreshes().len()), (1, 0));
+    let key = || desk.shell("cat /home/traveller/.ssh/nightlatch/id_rsa");
+    let first = key();
+
+    // The certificate is about to end: another one for the same key, and nobody is asked.
+    assert_eq!(desk.login("--kind entra"), NAME);
+    let forms = desk.refreshes();
+    let [form] = &forms[..] else { panic!("{forms:?}") };
+    assert!(form.contains("token_type=ssh-cert") && form.contains("offline_access"), "{form}");
+    assert!((desk.opened(), key()) == (1, first));
+
+    // The next is made with what came back. Neither it nor the first is anywhere on the disk.
+    assert_eq!(desk.login("--kind entra"), NAME);
+    let forms = desk.refreshes();
+    let held: Vec<&str> = forms.iter().map(|form| field(form, "refresh_token")).collect();
+    assert!(held.len() == 2 && held[0] != held[1] && held.iter().all(|token| token.len() > 20), "{held:?}");
+    for token in held {
+        let found = desk.shell(&format!(
+            "grep -rlF -e '{token}' /home /root /tmp /run/user /var/lib 2>/dev/null || true"
+        ));
+        assert_eq!(found, "");
+    }
+
+    // Many at once, as Ansible does: one asks, and the others use what it got.
+    seconds(3_600);
+    let crowd =
+        "for one in 1 2 3 4 5 6 7 8; do nightlatch cert --kind entra >/dev/null || echo failed & done; wait";
+    let crowd = format!(
+        "runuser -u traveller -- env HOME=/home/traveller AZURE_TENANT_ID={} sh -c '{crowd}'",
+        world::TENANT
+    );
+    assert_eq!(desk.shell(&crowd), "");
+    assert_eq!((desk.opened(), desk.refreshes().len()), (1, 3));
+
+    // Entra is away: what is still good is used, and the person is told.
+    seconds(500);
+    let again = desk.run("cert --kind entra --renew");
+    assert!(again.status.success() && desk.opened() == 2, "{}", said(&again));
+    desk.control("PUT", "faults/entra", json!({"kind": "status", "status": 503, "path": "token"}));
+    let away = desk.run(&format!("ssh --kind entra {ANYWHERE} 127.0.0.1 -- id -un"));
+    assert!(away.status.success() && desk.opened() == 2, "{}", said(&away));
+    assert!(said(&away).contains("cannot be renewed now"), "{}", said(&away));
+    desk.control("DELETE", "faults/entra", json!({}));
+
+    // Somebody ended the person's sign-ins: a page, and no error.
+    desk.control("POST", &format!("users/{NAME}/revoke"), json!({}));
+    desk.shell("sleep 2");
+    assert_eq!(desk.login("--kind entra"), NAME);
+    assert_eq!(desk.opened(), 3);
+
+    // The person ends it: nothing is left, and what was held is asked for no more.
+    let forgot = desk.run("cert --forget");
+    assert!(forgot.status.success(), "{}", said(&forgot));
+    assert_eq!(desk.shell("ls -A /home/traveller/.ssh/nightlatch"), "");
+    let before = desk.refreshes().len();
+    assert_eq!(desk.login(&kind), NAME);
+    assert_eq!((desk.opened(), desk.refreshes().len()), (4, before));
+
+    // Nothing is held of who does not want it.
+    let once = desk.run(&format!("cert {kind} --once --renew"));
+    assert!(once.status.success(), "{}", said(&once));
+    assert!(!asked(&desk.cluster, "/token").last().unwrap().contains("offline_access"));
+    assert_eq!(desk.login("--kind entra"), NAME);
+    assert_eq!((desk.opened(), desk.refreshes().len()), (6, before));
+}
+
+#[test]
+fn an_openpubkey_certificate_carries_the_refreshed_sign_in_to_nodes_that_take_it() {
+    let table =
+        format!("[openpubkey]\nclient_ids = [\"{OPENPUBKEY_CLIENT}\"]\nexpiration = \"oidc-refreshed\"\n");
+    let desk = Desk::set_up(61_002, &table);
+    register_openpubkey(&desk.cluster.tenant).unwrap();
+    desk.control("PUT", "entra", json!({"id_token_seconds": 30}));
+    let lasting = format!("--expiration oidc-refreshed --login-hint {NAME}");
+    assert_eq!(desk.login(&lasting), NAME);
+    assert_eq!(desk.opened(), 1);
+    desk.shell("cp -a /home/traveller/.ssh/nightlatch /home/traveller/first; sleep 31");
+
+    // The first sign-in is over, and its certificate with it.
+    let plain = |folder: &str| {
+        let options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o IdentitiesOnly=yes";
+        let line = format!(
+            "runuser -u traveller -- ssh {options} -i {folder}/id_ed25519 \
+             -o CertificateFile={folder}/id_ed25519-cert.pub {NAME}@127.0.0.1 id -un 2>/dev/null || true"
+        );
+        desk.shell(&line)
+    };
+    assert!(!plain("/home/traveller/first").contains(NAME));
+    let why = || desk.shell(&format!("nightlatch explain {NAME} --last || true"));
+    assert!(why().contains("sign_in_over"), "{}", why());
+
+    // What the kernel holds renews it: the same key, the same first sign-in, and a newer token beside it.
+    desk.control("PUT", "entra", json!({"id_token_seconds": 3_600}));
+    assert_eq!(desk.login("--expiration oidc-refreshed"), NAME);
+    assert_eq!((desk.opened(), desk.refreshes().len()), (1, 1));
+    assert!(why().contains("refreshed"), "{}", why());
+    let same = desk.shell(
+        "cmp /home/traveller/first/id_ed25519 /home/traveller/.ssh/nightlatch/id_ed25519 && echo same || true",
+    );
+    assert_eq!(same.trim(), "same");
+    // And is used again, by plain ssh as well. What nodes take is this machine's own setting where it is not given.
+    assert_eq!(desk.login(""), NAME);
+    assert!(plain("/home/traveller/.ssh/nightlatch").contains(NAME));
+    assert_eq!((desk.opened(), desk.refreshes().len()), (1, 1));
+
+    // Where nodes count from the first sign-in, nothing is held that nobody could use.
+    assert!(desk.run("cert --forget").status.success());
+    assert_eq!(desk.login(&format!("--expiration 4h --login-hint {NAME}")), NAME);
+    assert!(!asked(&desk.cluster, "/token").last().unwrap().contains("offline_access"));
+    assert_eq!((desk.opened(), desk.refreshes().len()), (2, 1));
+}
