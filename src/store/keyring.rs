@@ -50,7 +50,8 @@ impl Keyring {
     /// # Errors
     /// [`KeyringError::Closed`].
     pub fn of_user() -> Result<Self, KeyringError> {
-        // Linked to this process alone, which is what lets it read them: the session's keyring may be a dead one.
+        // Linked to this process alone, which is what lets it read them. The session's keyring may be a dead one, and where
+        // no login made one, as for cron, all users share one of root's.
         let process = KeyRing::from_special_id(KeyRingIdentifier::Process, true)?;
         if let Ok(ring) = KeyRing::get_persistent(KeyRingIdentifier::Process) {
             return Ok(Self { ring });
@@ -138,6 +139,19 @@ mod tests {
         assert_eq!(get("nightlatch test hel"), None, "names are whole");
         assert_eq!(ring.remove("nightlatch test held"), Ok(true));
         assert_eq!((get("nightlatch test held"), ring.remove("nightlatch test held")), (None, Ok(false)));
+    }
+
+    /// Programs without a login session share root's keyring of the session, cron's with everybody's: whoever linked their
+    /// keys there would give them to all.
+    #[test]
+    fn the_sessions_keyring_learns_nothing() {
+        let (ring, name) = (Keyring::of_user().unwrap(), format!("nightlatch test {}", std::process::id()));
+        ring.put(&name, b"secret", HOUR).unwrap();
+        let session = KeyRing::from_special_id(KeyRingIdentifier::Session, true).unwrap();
+        assert_eq!(session.search(&name).err(), Some(KeyError::KeyDoesNotExist));
+        let again = Keyring::of_user().unwrap();
+        assert_eq!(again.get(&name).unwrap().as_deref().map(Vec::as_slice), Some(&b"secret"[..]));
+        assert_eq!(again.remove(&name), Ok(true));
     }
 
     #[test]

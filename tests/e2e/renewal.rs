@@ -4,7 +4,9 @@
 use std::process::Output;
 
 use nightlatch_emulator::world;
-use nightlatch_world::{NodeSpec, OPENPUBKEY_CLIENT, as_traveller, register_openpubkey, traveller_of};
+use nightlatch_world::{
+    NodeSpec, OPENPUBKEY_CLIENT, as_traveller, register_openpubkey, traveller_of, traveller_shell,
+};
 use serde_json::json;
 
 use crate::own_client::{asked, opened};
@@ -107,11 +109,8 @@ fn entras_certificate_is_renewed_without_a_page_until_the_sign_in_ends() {
     seconds(3_600);
     let crowd =
         "for one in 1 2 3 4 5 6 7 8; do nightlatch cert --kind entra >/dev/null || echo failed & done; wait";
-    let crowd = format!(
-        "runuser -u traveller -- env HOME=/home/traveller AZURE_TENANT_ID={} sh -c '{crowd}'",
-        world::TENANT
-    );
-    assert_eq!(desk.shell(&crowd), "");
+    let crowd = traveller_shell(&desk.cluster.node, crowd).unwrap();
+    assert!(crowd.status.success() && crowd.stdout.is_empty(), "{}", said(&crowd));
     assert_eq!((desk.opened(), desk.refreshes().len()), (1, 3));
 
     // Entra is away: what is still good is used, and the person is told.

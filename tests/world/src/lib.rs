@@ -31,7 +31,7 @@ pub use install::{Binaries, attach, install};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use openpubkey::{
     OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, as_traveller, openpubkey_holder, openpubkey_person,
-    openpubkey_sign_in, register_openpubkey, traveller, traveller_of,
+    openpubkey_sign_in, register_openpubkey, traveller, traveller_of, traveller_shell,
 };
 pub use person::{Person, SshOutcome, local_user};
 pub use prompt::AtThePrompt;

@@ -149,10 +149,18 @@ pub fn traveller_of(node: &Node, options: &str) -> Result<(), WorldError> {
 /// # Errors
 /// When it cannot be started.
 pub fn as_traveller(node: &Node, words: &str) -> Result<std::process::Output, WorldError> {
-    let (tenant, client) = (world::TENANT, OPENPUBKEY_CLIENT);
-    let home = "HOME=/home/traveller DISPLAY=:0";
-    let command = format!(
-        "runuser -u traveller -- env {home} AZURE_TENANT_ID={tenant} NIGHTLATCH_CLIENT_ID={client} nightlatch {words}"
-    );
-    node.exec(&["sh", "-c", &command])
+    traveller_shell(node, &format!("exec nightlatch {words}"))
+}
+
+/// Runs a line of shell as the traveller. It is a child of the node's own systemd, and so under the node's own limits: what
+/// enters a node from outside may make every system call.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn traveller_shell(node: &Node, line: &str) -> Result<std::process::Output, WorldError> {
+    let tenant = format!("AZURE_TENANT_ID={}", world::TENANT);
+    let client = format!("NIGHTLATCH_CLIENT_ID={OPENPUBKEY_CLIENT}");
+    let run = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--uid=traveller"];
+    let environment = ["-E", "HOME=/home/traveller", "-E", "DISPLAY=:0", "-E", &tenant, "-E", &client];
+    node.exec(&[&run[..], &environment, &["sh", "-c", line]].concat())
 }
