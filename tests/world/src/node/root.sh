@@ -19,6 +19,9 @@ tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 echo "$id" >"$root/etc/hostname"
 rm -f "$root/etc/nologin"
 
+# What nspawn notes down about a machine is no business of the host's.
+mount -t tmpfs -o mode=0755 tmpfs /run
+
 # The node's own nspawn is used, with the node's own loader and libraries, so that the host needs
 # neither systemd nor the same versions.
 for name in /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.*; do
