@@ -5,9 +5,12 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use clap::Args;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 use tokio_stream::{Stream, StreamExt};
 
@@ -25,6 +28,8 @@ const MAX_REDIRECT_BYTES: usize = 16 * 1024;
 const BROWSER_READ: Duration = Duration::from_secs(5);
 /// How many connections are looked at before the sign-in is given up: browsers also ask for icons.
 const MAX_BROWSER_REQUESTS: usize = 16;
+/// How long a page may stay open before whoever waits for it gives up, and others may sign in.
+const BROWSER_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// What the person reads after Ctrl-C.
 pub(super) const INTERRUPTED: &str = "interrupted; nobody was signed in";
 /// What the person sees in the browser at the end.
@@ -219,7 +224,19 @@ pub(super) fn code_line(uri: &str, code: &str, seconds: u64) -> String {
 
 /// The first request that carries an answer of Entra: the query of a GET or the body of a form POST.
 pub(super) fn wait_for_browser(listener: &TcpListener) -> Option<String> {
+    wait_within(listener, BROWSER_LIMIT)
+}
+
+/// The same, with so much time until each request.
+fn wait_within(listener: &TcpListener, limit: Duration) -> Option<String> {
+    let limit = PollTimeout::try_from(limit).ok()?;
     for _ in 0..MAX_BROWSER_REQUESTS {
+        let mut wait = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut wait, limit) {
+            Ok(1..) => {}
+            Err(Errno::EINTR) => continue,
+            _ => return None,
+        }
         let (stream, peer) = listener.accept().ok()?;
         if !peer.ip().is_loopback() {
             continue;
@@ -438,5 +455,6 @@ mod tests {
         });
         assert_eq!(wait_for_browser(&listener).as_deref(), Some("code=x&state=y"));
         browser.join().unwrap();
+        assert_eq!(wait_within(&listener, Duration::from_millis(20)), None, "nobody comes any more");
     }
 }
