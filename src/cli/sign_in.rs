@@ -21,6 +21,7 @@ use crate::broker::v1::login_progress::Step;
 use crate::broker::v1::{
     BeginLoginRequest, FinishLoginRequest, LoginProgress, LogoutRequest, SignedIn, WhoAmIRequest,
 };
+use crate::clock::Clock;
 
 /// The largest request that the browser may make, in bytes.
 const MAX_REDIRECT_BYTES: usize = 16 * 1024;
@@ -227,12 +228,13 @@ pub(super) fn wait_for_browser(listener: &TcpListener) -> Option<String> {
     wait_within(listener, BROWSER_LIMIT)
 }
 
-/// The same, with so much time until each request.
+/// The same with so much time for all of it.
 fn wait_within(listener: &TcpListener, limit: Duration) -> Option<String> {
-    let limit = PollTimeout::try_from(limit).ok()?;
+    let end = Clock::System.boot() + limit;
     for _ in 0..MAX_BROWSER_REQUESTS {
+        let left = PollTimeout::try_from(end.saturating_sub(Clock::System.boot())).ok()?;
         let mut wait = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut wait, limit) {
+        match poll(&mut wait, left) {
             Ok(1..) => {}
             Err(Errno::EINTR) => continue,
             _ => return None,

@@ -7,8 +7,9 @@ use thiserror::Error;
 
 /// What holds where nothing is written.
 pub const DEFAULT_EXPIRATION: &str = "4h";
-/// The shortest and the longest time since the sign-in that can be written, in seconds.
-const AFTER_ISSUE_S: (i64, i64) = (300, 7 * 86_400);
+/// The shortest and the longest time since the sign-in that can be written, in seconds. Entra dates ID tokens back by five
+/// minutes, so a shorter one would leave nobody the time to log in.
+const AFTER_ISSUE_S: (i64, i64) = (600, 7 * 86_400);
 
 /// Why it cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,10 +48,10 @@ mod tests {
         assert_eq!(expiration("1week"), Ok(Expiration::AfterIssue(604_800)));
         assert_eq!(expiration("oidc"), Ok(Expiration::IdToken));
         assert_eq!(expiration("oidc-refreshed"), Ok(Expiration::Refreshed));
-        for wrong in ["never", "", "8d", "1s", "oidc_refreshed"] {
+        for wrong in ["never", "", "8d", "1s", "5min", "oidc_refreshed"] {
             assert!(expiration(wrong).is_err(), "{wrong}");
         }
         let why = expiration("8d").unwrap_err().to_string();
-        assert_eq!(why, "`8d` is not between `5min` and `7d`");
+        assert_eq!(why, "`8d` is not between `10min` and `7d`");
     }
 }

@@ -1,8 +1,10 @@
-//! Secrets of a user's in the kernel's memory (keyrings(7)): never on a disk, never swapped out, gone at the next boot or when
-//! nobody asked for them for some days, `/proc/sys/kernel/keys/persistent_keyring_expiry`.
+//! Secrets of a user's in the kernel's memory (keyrings(7)): in no file and never swapped out, though in the image of a machine
+//! that hibernates; gone at the next boot, or when none of the user's programs asked for any key of the user's for some days
+//! (`/proc/sys/kernel/keys/persistent_keyring_expiry`).
 //!
-//! Every program of the same user can read them, as it could read a file; nobody else but root can. Where the kernel or a
-//! container closes its keyrings, nothing is kept at all: there is no file to fall back to.
+//! Every program of the same user can read them, whatever root folder and namespaces it has, but for a user namespace of its
+//! own; nobody else but root can. Where the kernel or a container closes its keyrings, nothing is kept at all: there is no
+//! file to fall back to.
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ const MAX_SECRET_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum KeyringError {
     /// It, or what runs this program in a container, does not let us.
-    #[error("the kernel's keyrings are closed to this program ({0})")]
+    #[error("the kernel's keyrings are closed to this program, as in most containers ({0})")]
     Closed(KeyError),
     /// The user's share is used up.
     #[error(
@@ -69,11 +71,13 @@ impl Keyring {
     /// Has the secret held under this name, in place of an earlier one, for at most so long.
     ///
     /// # Errors
-    /// [`KeyringError`]; an earlier one may then be gone.
+    /// [`KeyringError`]; nothing is held under this name then.
     pub fn put(&self, name: &str, secret: &[u8], lasts: Duration) -> Result<(), KeyringError> {
         if name.len() > MAX_NAME_BYTES || secret.len() > MAX_SECRET_BYTES {
             return Err(KeyringError::TooLarge);
         }
+        // Another payload under the same key would take its time away until it is set again.
+        self.remove(name)?;
         let key = self.ring.add_key(name, secret)?;
         let timed = key.set_timeout(usize::try_from(lasts.as_secs().max(1)).unwrap_or(usize::MAX));
         timed.map_err(|why| {
@@ -132,8 +136,10 @@ mod tests {
         assert_eq!(get("nightlatch test held"), None);
         for text in ["first", "", "the second, which is longer"] {
             let put = ring.put("nightlatch test held", text.as_bytes(), HOUR);
-            // The kernel takes no empty key, and keeps the one of before.
-            assert_eq!(put.is_ok(), !text.is_empty(), "{text}");
+            assert_eq!(
+                (put.is_ok(), get("nightlatch test held").is_some()),
+                (!text.is_empty(), !text.is_empty())
+            );
         }
         assert_eq!(get("nightlatch test held").as_deref(), Some("the second, which is longer"));
         assert_eq!(get("nightlatch test hel"), None, "names are whole");

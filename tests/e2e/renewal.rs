@@ -7,7 +7,7 @@ use nightlatch_emulator::world;
 use nightlatch_world::{
     NodeSpec, OPENPUBKEY_CLIENT, as_traveller, register_openpubkey, traveller_of, traveller_shell,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::own_client::{asked, opened};
 use crate::tenant::Cluster;
@@ -98,12 +98,12 @@ fn entras_certificate_is_renewed_without_a_page_until_the_sign_in_ends() {
     let forms = desk.refreshes();
     let held: Vec<&str> = forms.iter().map(|form| field(form, "refresh_token")).collect();
     assert!(held.len() == 2 && held[0] != held[1] && held.iter().all(|token| token.len() > 20), "{held:?}");
-    for token in held {
-        let found = desk.shell(&format!(
-            "grep -rlF -e '{token}' /home /root /tmp /run/user /var/lib 2>/dev/null || true"
-        ));
-        assert_eq!(found, "");
-    }
+    let found = |token: &str| {
+        let places = "/home /root /tmp /run/user /var/lib";
+        desk.shell(&format!("grep -rlF -e '{token}' {places} 2>/dev/null || true"))
+    };
+    desk.shell(&format!("echo 'x {} x' >/home/traveller/twin", held[1]));
+    assert_eq!((found(held[0]).as_str(), found(held[1]).as_str()), ("", "/home/traveller/twin\n"));
 
     // Many at once, as Ansible does: one asks, and the others use what it got.
     seconds(3_600);
@@ -113,36 +113,62 @@ fn entras_certificate_is_renewed_without_a_page_until_the_sign_in_ends() {
     assert!(crowd.status.success() && crowd.stdout.is_empty(), "{}", said(&crowd));
     assert_eq!((desk.opened(), desk.refreshes().len()), (1, 3));
 
-    // Entra is away: what is still good is used, and the person is told.
+    // Entra is away: what is still good is used, and the person is told. What is over is no reason for a page.
+    let away =
+        || desk.control("PUT", "faults/entra", json!({"kind": "status", "status": 503, "path": "token"}));
+    let back = || desk.control("DELETE", "faults/entra", json!({}));
+    let lasting = |n: u32| {
+        seconds(n);
+        let again = desk.run("cert --kind entra --renew");
+        assert!(again.status.success(), "{}", said(&again));
+        away();
+        let tried = desk.run(&format!("ssh --kind entra {ANYWHERE} 127.0.0.1 -- id -un"));
+        back();
+        tried
+    };
+    let good = lasting(500);
+    assert!(good.status.success() && desk.opened() == 2, "{}", said(&good));
+    assert!(said(&good).contains("cannot be renewed now"), "{}", said(&good));
+    let over = lasting(30);
+    assert!(over.status.code() == Some(1) && desk.opened() == 3, "{}", said(&over));
     seconds(500);
-    let again = desk.run("cert --kind entra --renew");
-    assert!(again.status.success() && desk.opened() == 2, "{}", said(&again));
-    desk.control("PUT", "faults/entra", json!({"kind": "status", "status": 503, "path": "token"}));
-    let away = desk.run(&format!("ssh --kind entra {ANYWHERE} 127.0.0.1 -- id -un"));
-    assert!(away.status.success() && desk.opened() == 2, "{}", said(&away));
-    assert!(said(&away).contains("cannot be renewed now"), "{}", said(&away));
-    desk.control("DELETE", "faults/entra", json!({}));
 
-    // Somebody ended the person's sign-ins: a page, and no error.
-    desk.control("POST", &format!("users/{NAME}/revoke"), json!({}));
-    desk.shell("sleep 2");
-    assert_eq!(desk.login("--kind entra"), NAME);
-    assert_eq!(desk.opened(), 3);
+    // Entra wants more than it wanted then: a page that satisfies it, and nothing is lost.
+    let claims = json!({"access_token": {"acrs": {"essential": true, "value": "c1"}}});
+    let refusal = |code: u32, claims: &Value| json!({"code": code, "grant": "refresh_token", "claims": claims, "times": 1});
+    desk.control("POST", "entra/scripts", refusal(50_076, &claims));
+    assert_eq!((desk.login("--kind entra"), desk.opened()), (NAME.to_owned(), 4));
+    let page = asked(&desk.cluster, "/authorize").pop().unwrap();
+    assert!(page.contains("claims=%7B%22access_token%22"), "{page}");
+
+    // Somebody ended the person's sign-ins: a page, and no error. So for whoever wants one.
+    desk.control("POST", "entra/scripts", refusal(50_173, &Value::Null));
+    assert_eq!((desk.login("--kind entra"), desk.opened()), (NAME.to_owned(), 5));
+    let before = desk.refreshes().len();
+    assert!(desk.run("cert --kind entra --fresh").status.success());
+    assert_eq!((desk.opened(), desk.refreshes().len()), (6, before));
 
     // The person ends it: nothing is left, and what was held is asked for no more.
     let forgot = desk.run("cert --forget");
     assert!(forgot.status.success(), "{}", said(&forgot));
     assert_eq!(desk.shell("ls -A /home/traveller/.ssh/nightlatch"), "");
-    let before = desk.refreshes().len();
     assert_eq!(desk.login(&kind), NAME);
-    assert_eq!((desk.opened(), desk.refreshes().len()), (4, before));
+    assert_eq!((desk.opened(), desk.refreshes().len()), (7, before));
 
-    // Nothing is held of who does not want it.
-    let once = desk.run(&format!("cert {kind} --once --renew"));
-    assert!(once.status.success(), "{}", said(&once));
-    assert!(!asked(&desk.cluster, "/token").last().unwrap().contains("offline_access"));
+    // Nothing is held of who does not want it: not of this sign-in, and no more of the one before.
+    seconds(3_600);
     assert_eq!(desk.login("--kind entra"), NAME);
-    assert_eq!((desk.opened(), desk.refreshes().len()), (6, before));
+    assert_eq!((desk.opened(), desk.refreshes().len()), (7, before + 1));
+    assert!(desk.run("cert --kind entra --once").status.success());
+    assert!(desk.run("cert --kind entra --once --renew").status.success());
+    assert!(!asked(&desk.cluster, "/token").last().unwrap().contains("offline_access"));
+    assert!(desk.run("cert --kind entra --renew").status.success());
+    assert!(desk.run("cert --kind entra --once").status.success());
+    seconds(500);
+    let again = desk.run("cert --kind entra --renew --once");
+    assert!(again.status.success() && desk.opened() == 10, "{}", said(&again));
+    assert_eq!(desk.login("--kind entra"), NAME);
+    assert_eq!((desk.opened(), desk.refreshes().len()), (11, before + 1));
 }
 
 #[test]
@@ -151,13 +177,14 @@ fn an_openpubkey_certificate_carries_the_refreshed_sign_in_to_nodes_that_take_it
         format!("[openpubkey]\nclient_ids = [\"{OPENPUBKEY_CLIENT}\"]\nexpiration = \"oidc-refreshed\"\n");
     let desk = Desk::set_up(61_002, &table);
     register_openpubkey(&desk.cluster.tenant).unwrap();
-    desk.control("PUT", "entra", json!({"id_token_seconds": 30}));
-    let lasting = format!("--expiration oidc-refreshed --login-hint {NAME}");
-    assert_eq!(desk.login(&lasting), NAME);
-    assert_eq!(desk.opened(), 1);
-    desk.shell("cp -a /home/traveller/.ssh/nightlatch /home/traveller/first; sleep 31");
+    // More than an hour ago.
+    desk.control("PUT", "time", json!({"clock_offset": -3_700}));
+    let first = desk.run(&format!("cert --expiration oidc-refreshed --login-hint {NAME}"));
+    assert!(first.status.success() && desk.opened() == 1, "{}", said(&first));
+    desk.control("PUT", "time", json!({"clock_offset": 0}));
+    desk.shell("cp -a /home/traveller/.ssh/nightlatch /home/traveller/first");
 
-    // The first sign-in is over, and its certificate with it.
+    // The sign-in is over, and its certificate with it.
     let plain = |folder: &str| {
         let options = "-o BatchMode=yes -o StrictHostKeyChecking=no -o IdentitiesOnly=yes";
         let line = format!(
@@ -171,7 +198,6 @@ fn an_openpubkey_certificate_carries_the_refreshed_sign_in_to_nodes_that_take_it
     assert!(why().contains("sign_in_over"), "{}", why());
 
     // What the kernel holds renews it: the same key, the same first sign-in, and a newer token beside it.
-    desk.control("PUT", "entra", json!({"id_token_seconds": 3_600}));
     assert_eq!(desk.login("--expiration oidc-refreshed"), NAME);
     assert_eq!((desk.opened(), desk.refreshes().len()), (1, 1));
     assert!(why().contains("refreshed"), "{}", why());

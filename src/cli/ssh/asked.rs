@@ -40,6 +40,8 @@ pub(super) struct Asked {
     pub(super) how: How,
     pub(super) context: Option<AuthContext>,
     pub(super) fresh: bool,
+    /// The name of who is to sign in, where it was given.
+    pub(super) hint: Option<String>,
     /// Who signed in the last time does so again.
     pub(super) again: bool,
     /// How long nodes take a sign-in, for OpenPubkey certificates.
@@ -87,6 +89,7 @@ pub(super) fn asked(arguments: &CertArguments) -> Result<Asked, String> {
         cloud,
         folder,
         fresh: arguments.fresh,
+        hint: arguments.login_hint.clone(),
         again: false,
         hold: !arguments.once && is_renewable(&how, expiration),
         how,
@@ -108,14 +111,17 @@ const fn is_renewable(how: &How, expiration: Expiration) -> bool {
 
 /// How long nodes take a sign-in: as told, else as this machine's own configuration says, else as nodes do by themselves.
 fn expiration(told: Option<&str>, here: Option<&Config>, how: &How) -> Result<Expiration, String> {
-    if told.is_some() && *how != How::OpenPubkey {
-        return Err(
-            "certificates of Entra's own authority say when they end: leave `--expiration` out".into()
-        );
-    }
     let here = here.and_then(|here| here.openpubkey.expiration.as_deref());
-    let text = told.or(here).unwrap_or(DEFAULT_EXPIRATION);
-    login::expiration(text).map_err(|why| format!("--expiration: {why}"))
+    let (source, text) = match (how, told, here) {
+        (How::OpenPubkey, Some(told), _) => ("--expiration", told),
+        (How::OpenPubkey, None, Some(here)) => ("`openpubkey.expiration` of this machine", here),
+        (_, Some(_), _) => {
+            let why = "certificates of Entra's own authority say when they end: leave `--expiration` out";
+            return Err(why.into());
+        }
+        (_, None, _) => ("", DEFAULT_EXPIRATION),
+    };
+    login::expiration(text).map_err(|why| format!("{source}: {why}"))
 }
 
 /// Where the files are.

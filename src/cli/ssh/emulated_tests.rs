@@ -3,10 +3,12 @@
 use nightlatch_emulator::world;
 use serde_json::{Value, json};
 
-use super::asked::How;
-use super::files::kept;
+use super::asked::{Asked, How};
+use super::files::{kept, last};
+use super::held::Held;
 use super::person::{Person, wish};
 use super::person_tests::CHALLENGE;
+use super::renewal::{Renewed, renewed};
 use super::rsa::tests::key;
 use super::sign_in::code_in;
 use super::tests::asking;
@@ -48,4 +50,39 @@ async fn the_emulated_tenant_certifies_our_key() {
         assert!(kept(&asked, now.plus(2_900)).is_some() && kept(&asked, now.plus(3_100)).is_none());
         std::fs::remove_file(folder.path().join("entra.json")).unwrap();
     }
+}
+
+/// The tenant renews what it certified: for the same key, and where that is lost for another, until the sign-in is ended there.
+#[tokio::test]
+async fn the_emulated_tenant_renews_what_it_certified() {
+    let tenant = Tenant::start().await;
+    let (entra, held, folder) = (tenant.azure_cli(), Held::by_this_process(), tempfile::tempdir().unwrap());
+    let asked = Asked { hold: true, ..asking(folder.path(), How::Browser) };
+    let key = key();
+    let wish = wish(&asked, key.ask(), Some(NAME.into()));
+    let person = Person { entra: &entra, wish: &wish, ask: key.ask(), clock: &Clock::System };
+    let page = async |entra: &SignIn, wish: &Wish| {
+        let browser = entra.browser(wish, 49_152, &[7; RANDOM_BYTES]);
+        let code = code_in(&browser, &tenant.browse(browser.url()).await)?;
+        Ok((browser, code))
+    };
+    let given = person.in_browser(page).await.unwrap();
+    let now = Clock::System.now();
+    key.keep(&asked, &given, Some(&held), None, now).unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let (private, certificate) = (read("id_rsa"), read("id_rsa-cert.pub"));
+    let again = async || renewed(&entra, &asked, &last(&asked).unwrap(), &held, now).await;
+    let done = || Ok(Renewed::Done(NAME.into()));
+    assert_eq!(again().await, done());
+    assert!(read("id_rsa") == private && read("id_rsa-cert.pub") != certificate);
+    assert!(kept(&asked, now).is_some());
+
+    std::fs::write(folder.path().join("id_rsa"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    assert!(kept(&asked, now).is_none());
+    assert_eq!(again().await, done());
+    assert!(read("id_rsa") != private && kept(&asked, now).is_some());
+
+    tenant.control("POST", &format!("/control/users/{NAME}/revoke"), json!({})).await;
+    assert_eq!(again().await, Ok(Renewed::Page(None)));
+    assert!(held.of(&asked, &last(&asked).unwrap()).is_none());
 }

@@ -9,6 +9,10 @@ use nightlatch_sshcert::Certificate;
 use serde::{Deserialize, Serialize};
 
 use super::asked::{Asked, How};
+use super::held::HELD_S;
+use super::key::Key;
+use super::rsa::RsaKey;
+use crate::entra::clouds::Cloud;
 use crate::store::{read_capped, replace_file};
 
 /// The files of one way to a certificate.
@@ -27,7 +31,8 @@ pub(super) const ENTRA: Way = Way { key: "id_rsa", certificate: "id_rsa-cert.pub
 pub(super) const PIPELINE: Way = Way { note: "pipeline.json", ..ENTRA };
 /// All of them.
 pub(super) const WAYS: [&Way; 3] = [&BROWSER, &ENTRA, &PIPELINE];
-/// How long before its end a certificate is made anew, in seconds; of a short life a quarter at most.
+/// How long before its end a certificate is made anew, in seconds; of a life that nodes count from the sign-in a quarter at
+/// most.
 const SPARE_S: i64 = 600;
 /// How long a certificate must still be good for where none can be had, in seconds: a login takes its time.
 const LAST_S: i64 = 60;
@@ -51,7 +56,10 @@ pub(super) struct Files {
 pub(super) struct Note {
     pub(super) tenant: String,
     pub(super) client: String,
+    #[serde(default = "public_cloud")]
+    pub(super) cloud: String,
     pub(super) name: String,
+    /// When: of an OpenPubkey certificate what its first ID token says, from which nodes count.
     pub(super) signed_in: i64,
     /// The contexts that it satisfied.
     #[serde(default)]
@@ -62,17 +70,29 @@ pub(super) struct Note {
     /// When the newest ID token in the certificate ends, where there is one.
     #[serde(default)]
     pub(super) token_ends: Option<i64>,
-    /// The kernel was given what renews it.
+    /// The kernel was given what renews it, under this word.
     #[serde(default)]
-    pub(super) held: bool,
+    pub(super) held: Option<String>,
+}
+
+fn public_cloud() -> String {
+    Cloud::Public.to_string()
 }
 
 impl Note {
     /// About somebody who signs in now.
     pub(super) fn new(asked: &Asked, name: &str, now: Timestamp) -> Self {
-        let (tenant, client) = (asked.tenant.to_string(), asked.client.to_string());
-        let (acrs, oid, token_ends) = (Vec::new(), None, None);
-        Self { tenant, client, name: name.to_owned(), signed_in: now.0, acrs, oid, token_ends, held: false }
+        Self {
+            tenant: asked.tenant.to_string(),
+            client: asked.client.to_string(),
+            cloud: asked.cloud.to_string(),
+            name: name.to_owned(),
+            signed_in: now.0,
+            acrs: Vec::new(),
+            oid: None,
+            token_ends: None,
+            held: None,
+        }
     }
 
     /// The name to propose on the next page.
@@ -81,11 +101,15 @@ impl Note {
     }
 }
 
-/// The note about the last sign-in, if it was to the same.
+/// The note about the last sign-in, if it was to the same, and by whom it is to be.
 pub(super) fn last(asked: &Asked) -> Option<Note> {
     let note = note_in(&asked.folder, asked.way())?;
-    let same = note.tenant == asked.tenant.to_string() && note.client == asked.client.to_string();
-    same.then_some(note)
+    let told = |written: &str, asked: String| written == asked;
+    let same = told(&note.tenant, asked.tenant.to_string())
+        && told(&note.client, asked.client.to_string())
+        && told(&note.cloud, asked.cloud.to_string());
+    let by = asked.hint.as_ref().is_none_or(|hint| hint.eq_ignore_ascii_case(&note.name));
+    (same && by).then_some(note)
 }
 
 /// The note about the last sign-in of this way.
@@ -107,7 +131,7 @@ pub(super) fn still_good(asked: &Asked, now: Timestamp) -> Option<Note> {
 fn good(asked: &Asked, now: Timestamp, spare: i64) -> Option<Note> {
     let way = asked.way();
     let note = last(asked)?;
-    let whole = [way.key, way.certificate].iter().all(|name| asked.folder.join(name).is_file());
+    let whole = certificate(asked).is_some_and(|certificate| is_of_key(asked, &certificate));
     let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
     let age = now.0.saturating_sub(note.signed_in);
     let lasts = match (&asked.how, asked.expiration) {
@@ -116,11 +140,24 @@ fn good(asked: &Asked, now: Timestamp, spare: i64) -> Option<Note> {
             (0..seconds - spare.min(seconds / 4)).contains(&age)
         }
         (How::OpenPubkey, Expiration::IdToken | Expiration::Refreshed) => {
-            age >= 0 && note.token_ends.is_some_and(|end| now.plus(spare).0 < end)
+            // However new the token, a week after the first no node takes the sign-in.
+            let end = |end: i64| end.min(note.signed_in.saturating_add(HELD_S));
+            age >= 0 && note.token_ends.is_some_and(|ends| now.plus(spare).0 < end(ends))
         }
         _ => age >= 0 && outlasts(&asked.folder.join(way.certificate), &note.name, now.plus(spare)),
     };
     (whole && shows && lasts).then_some(note)
+}
+
+/// Whether the key that lies there is the certificate's: two machines with one home may have written them.
+fn is_of_key(asked: &Asked, certificate: &Certificate) -> bool {
+    let Some(file) = private_key(asked) else { return false };
+    let own = if asked.how == How::OpenPubkey {
+        Key::read(&file).map(|key| key.ssh_public())
+    } else {
+        RsaKey::of_file(asked, &file).map(|key| key.ssh_public())
+    };
+    own.as_deref() == Some(certificate.subject_key().blob())
 }
 
 /// Whether this is the certificate of `name`, and has not ended by then.
@@ -160,6 +197,11 @@ pub(super) fn private_key(asked: &Asked) -> Option<Secret> {
     String::from_utf8(bytes).ok().map(Secret::new)
 }
 
+/// An error with what is below it.
+fn with_cause(why: &dyn std::error::Error) -> String {
+    why.source().map_or_else(|| why.to_string(), |cause| format!("{why}: {cause}"))
+}
+
 /// Writes the files into a folder of the person's own; without a `key` the one that is there stays. The note comes last, so
 /// that what it speaks of is there.
 pub(super) fn keep(
@@ -183,7 +225,7 @@ pub(super) fn keep(
     let key = key.map(|key| (way.key, key.expose().as_bytes()));
     let files = [(way.certificate, certificate.as_bytes()), (way.note, &*note)];
     for (file, bytes) in key.into_iter().chain(files) {
-        replace_file(&folder.join(file), bytes, 0o600, false).map_err(|why| why.to_string())?;
+        replace_file(&folder.join(file), bytes, 0o600, false).map_err(|why| with_cause(&why))?;
     }
     Ok(())
 }

@@ -7,34 +7,56 @@ use super::files::{WAYS, note_in};
 use super::held::Held;
 use super::turn::Turn;
 
-/// Takes key, certificate and what the kernel holds away. Whose they were.
-pub(super) fn forget(folder: &Path, held: Result<Held, String>) -> Result<Vec<String>, String> {
-    if !folder.exists() {
-        return Ok(Vec::new());
+/// What was ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    /// Whose certificates are gone.
+    pub(super) names: Vec<String>,
+    /// Something was held that no note speaks of any more.
+    pub(super) stray: bool,
+    /// What renews one of them was not here: it has ended, or another computer with the same home holds it.
+    pub(super) elsewhere: bool,
+}
+
+/// Takes what the kernel holds away, and the key and the certificate of each note. Files that no note speaks of are not ours.
+pub(super) fn forget(folder: &Path, held: Result<Held, String>) -> Result<Forgotten, String> {
+    let _turn = if folder.exists() { Some(Turn::in_folder(folder)?) } else { None };
+    let mut forgotten = Forgotten::default();
+    for way in WAYS {
+        let note = note_in(folder, way);
+        // First what makes certificates, and only then what says that it is there.
+        let was_held = match &held {
+            Ok(held) => held.forget(folder, way).map_err(|why| why.to_string()),
+            Err(why) => Err(why.clone()),
+        };
+        let Some(note) = note else {
+            forgotten.stray |= was_held == Ok(true);
+            continue;
+        };
+        remove(folder, way.key)?;
+        remove(folder, way.certificate)?;
+        if note.held.is_some() {
+            let was_held = was_held.map_err(|why| {
+                format!(
+                    "key and certificate are gone, but what renews them is still held: {why}; run this where you signed in, \
+                     or restart this computer"
+                )
+            })?;
+            forgotten.elsewhere |= !was_held;
+        }
+        remove(folder, way.note)?;
+        forgotten.names.push(note.name);
     }
-    let _turn = Turn::in_folder(folder)?;
-    let notes: Vec<_> = WAYS.iter().filter_map(|way| note_in(folder, way)).collect();
-    // First what makes certificates, and only then what says that it is there.
-    let reached = held.and_then(|held| held.forget_all(folder).map_err(|why| why.to_string()));
-    let remove = |name: &str| match std::fs::remove_file(folder.join(name)) {
-        Err(why) if why.kind() != ErrorKind::NotFound => {
-            Err(format!("{}: {why}", folder.join(name).display()))
-        }
+    forgotten.names.sort();
+    forgotten.names.dedup();
+    Ok(forgotten)
+}
+
+fn remove(folder: &Path, name: &str) -> Result<(), String> {
+    let path = folder.join(name);
+    match std::fs::remove_file(&path) {
+        Err(why) if why.kind() != ErrorKind::NotFound => Err(format!("{}: {why}", path.display())),
         _ => Ok(()),
-    };
-    WAYS.iter().try_for_each(|way| remove(way.key).and_then(|()| remove(way.certificate)))?;
-    match reached {
-        Err(why) if notes.iter().any(|note| note.held) => Err(format!(
-            "key and certificate are gone, but what renews them is still held: {why}; run this where you signed in, or \
-             restart this computer"
-        )),
-        _ => {
-            WAYS.iter().try_for_each(|way| remove(way.note))?;
-            let mut names: Vec<String> = notes.into_iter().map(|note| note.name).collect();
-            names.sort();
-            names.dedup();
-            Ok(names)
-        }
     }
 }
 
@@ -42,39 +64,83 @@ pub(super) fn forget(folder: &Path, held: Result<Held, String>) -> Result<Vec<St
 mod tests {
     use nightlatch_model::Secret;
 
-    use super::super::asked::How;
-    use super::super::files::{Note, keep, kept};
+    use super::super::asked::{Asked, How};
+    use super::super::files::{Note, keep, last};
     use super::super::tests::{NAME, NOW, asking};
     use super::*;
 
+    /// Alice signed in here; under which word it is held.
+    fn sign_in(asked: &Asked, held: Option<&str>) {
+        let note = Note { held: held.map(str::to_owned), ..Note::new(asked, NAME, NOW) };
+        keep(asked, Some(&Secret::new("key".into())), "certificate\n", &note).unwrap();
+        if held.is_some() {
+            let kernel = Held::by_this_process();
+            kernel.hold(asked, &note, &Secret::new("r3fresh".into()), NOW).unwrap();
+            assert!(kernel.of(asked, &note).is_some());
+        }
+    }
+
+    fn left(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            names.map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn alice() -> Forgotten {
+        Forgotten { names: vec![NAME.to_owned()], ..Forgotten::default() }
+    }
+
     #[test]
-    fn what_is_forgotten_is_gone_and_what_cannot_be_is_said() {
+    fn a_sign_in_is_ended_and_what_is_not_ours_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = asking(folder.path(), How::Browser);
+        sign_in(&asked, Some("id"));
+        let note = last(&asked).unwrap();
+        // Somebody keeps a key of their own there, as in ~/.ssh.
+        for name in ["config", "id_ed25519", "id_ed25519-cert.pub"] {
+            std::fs::write(folder.path().join(name), "the person's own").unwrap();
+        }
+        assert_eq!(forget(folder.path(), Ok(Held::by_this_process())), Ok(alice()));
+        assert!(Held::by_this_process().of(&asked, &note).is_none());
+        assert_eq!(left(folder.path()), ["config", "id_ed25519", "id_ed25519-cert.pub"]);
+        let nobody = forget(folder.path(), Ok(Held::by_this_process()));
+        assert_eq!(nobody, Ok(Forgotten::default()));
+    }
+
+    #[test]
+    fn what_the_kernel_holds_is_ended_also_where_the_files_are_gone() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("nl");
+        let asked = asking(&folder, How::OpenPubkey);
+        sign_in(&asked, Some("id"));
+        let note = last(&asked).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let stray = Forgotten { stray: true, ..Forgotten::default() };
+        assert_eq!(forget(&folder, Ok(Held::by_this_process())), Ok(stray));
+        assert!(Held::by_this_process().of(&asked, &note).is_none());
+        assert_eq!(forget(&folder, Ok(Held::by_this_process())), Ok(Forgotten::default()));
+        assert!(!folder.exists());
+        // Signed in on another computer with the same home.
+        sign_in(&asked, Some("id"));
+        Held::by_this_process().forget(&folder, asked.way()).unwrap();
+        let elsewhere = Forgotten { elsewhere: true, ..alice() };
+        assert_eq!(forget(&folder, Ok(Held::by_this_process())), Ok(elsewhere));
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_asked_is_said_where_it_matters() {
         let folder = tempfile::tempdir().unwrap();
         let asked = asking(folder.path(), How::OpenPubkey);
-        let sign_in = |held| {
-            let note = Note { held, ..Note::new(&asked, NAME, NOW) };
-            keep(&asked, Some(&Secret::new("key".into())), "certificate\n", &note).unwrap();
-            assert!(kept(&asked, NOW).is_some());
-        };
-        let left = || std::fs::read_dir(folder.path()).unwrap().count();
-        sign_in(true);
-        let kernel = Held::by_this_process();
-        kernel.hold(&asked, &Secret::new("r3fresh".into()), NOW.0, NOW).unwrap();
-        std::fs::write(folder.path().join("config"), "the person's own").unwrap();
-        assert_eq!(forget(folder.path(), Ok(Held::by_this_process())), Ok(vec![NAME.to_owned()]));
-        assert!(kernel.of(&asked).is_none());
-        assert_eq!(left(), 1, "what is not ours stays");
-        assert_eq!(forget(folder.path(), Ok(Held::by_this_process())), Ok(vec![]));
-        assert_eq!(forget(Path::new("/nowhere/at/all"), Ok(Held::by_this_process())), Ok(vec![]));
-
-        // Nothing was held, so nothing is missed; where something was, the note stays to say so again.
-        sign_in(false);
-        assert_eq!(forget(folder.path(), Err("closed".into())), Ok(vec![NAME.to_owned()]));
-        sign_in(true);
+        sign_in(&asked, None);
+        assert_eq!(forget(folder.path(), Err("closed".into())), Ok(alice()));
+        sign_in(&asked, Some("id"));
         for _ in 0..2 {
             let why = forget(folder.path(), Err("closed".into())).unwrap_err();
             assert!(why.contains("still held: closed"), "{why}");
-            assert!(left() == 2 && kept(&asked, NOW).is_none());
+            assert_eq!(left(folder.path()), ["sign-in.json"], "the note stays to say so again");
         }
+        assert_eq!(forget(folder.path(), Ok(Held::by_this_process())), Ok(alice()));
     }
 }

@@ -70,6 +70,11 @@ impl Key {
         &self.public
     }
 
+    /// The public half as an SSH public key (RFC 8709 §4).
+    pub(super) fn ssh_public(&self) -> Vec<u8> {
+        [string(KEY_TYPE.as_bytes()), string(&self.public)].concat()
+    }
+
     /// A signature.
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.pair.sign(message).as_ref().to_vec()
@@ -79,7 +84,7 @@ impl Key {
     pub(super) fn private_file(&self, check: u32, comment: &str) -> Option<Secret> {
         let seed = self.pair.seed().ok()?;
         let seed = AsBigEndian::<aws_lc_rs::encoding::Curve25519SeedBin<'_>>::as_be_bytes(&seed).ok()?;
-        let public = [string(KEY_TYPE.as_bytes()), string(&self.public)].concat();
+        let public = self.ssh_public();
         let mut private = [check.to_be_bytes(), check.to_be_bytes()].concat();
         private.extend_from_slice(&public);
         private.extend(string(&[seed.as_ref(), &self.public[..]].concat()));
@@ -98,7 +103,7 @@ impl Key {
 
     /// The certificate's line. It has no end of its own: the node ends it with the sign-in.
     pub(super) fn certificate(&self, proof: &str, nonce: &[u8; 32], comment: &str) -> String {
-        let own = [string(KEY_TYPE.as_bytes()), string(&self.public)].concat();
+        let own = self.ssh_public();
         let mut extensions = [string(PROOF_EXTENSION.as_bytes()), string(&string(proof.as_bytes()))].concat();
         for name in PERMITS {
             extensions.extend([string(name.as_bytes()), string(b"")].concat());

@@ -3,7 +3,7 @@
 //! Of kind `openpubkey` the person signs in in a browser to the organisation's application; the ID token that comes back
 //! commits to a key that was made for it here, and both stand in a certificate that the key signs. Of kind `entra` the
 //! certificate is one of Entra's own SSH authority. What renews a certificate is held by the kernel and never in a file, and
-//! no token but the ID tokens in a certificate of the first kind leaves this program.
+//! goes to nobody but Entra; of all tokens only the ID tokens in a certificate of the first kind are shown to a node.
 
 mod asked;
 mod block;
@@ -26,6 +26,7 @@ mod sign_in;
 mod tests;
 mod turn;
 
+use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -38,7 +39,7 @@ use self::asked::{Asked, How, asked};
 use self::block::block;
 use self::files::{Files, kept, last, still_good};
 use self::held::{Held, may_be_renewed, not_held};
-use self::renewal::{Renewed, renew};
+use self::renewal::Renewed;
 use self::turn::Turn;
 use super::output::{Format, NO, USAGE, YES, complain, say};
 use crate::clock::Clock;
@@ -163,18 +164,25 @@ pub(super) fn cert(arguments: &CertCommand, format: Format) -> u8 {
 fn forget(arguments: &CertArguments, format: Format) -> u8 {
     let held = Held::by_the_kernel().map_err(|why| why.to_string());
     let folder = asked::folder(arguments);
-    match folder.and_then(|folder| Ok((forget::forget(&folder, held)?, folder))) {
-        Ok((names, _)) if format == Format::Json => say(&json!({"forgotten": names}).to_string()),
-        Ok((names, folder)) if names.is_empty() => {
-            say(&format!("nobody is signed in in {}", folder.display()))
-        }
-        Ok((names, folder)) => {
-            say(&format!("forgot the sign-in of {} in {}", names.join(", "), folder.display()));
-        }
+    let (done, folder) = match folder.and_then(|folder| Ok((forget::forget(&folder, held)?, folder))) {
+        Ok(done) => done,
         Err(why) => {
             complain(&why);
             return NO;
         }
+    };
+    if done.elsewhere {
+        complain(
+            "what renews the certificate was not held here: it has ended, or it is held where you signed in, in a container or on \
+             another computer with the same home folder; run this there as well",
+        );
+    }
+    let folder = folder.display();
+    match (&done.names[..], done.stray) {
+        _ if format == Format::Json => say(&json!({"forgotten": done.names}).to_string()),
+        ([], false) => say(&format!("nobody is signed in in {folder}")),
+        ([], true) => say(&format!("forgot what would have renewed a certificate in {folder}")),
+        (names, _) => say(&format!("forgot the sign-in of {} in {folder}", names.join(", "))),
     }
     YES
 }
@@ -231,57 +239,71 @@ fn ready(arguments: &CertArguments) -> Result<Files, u8> {
         }
     };
     let asked = asked(arguments).map_err(said(USAGE))?;
+    // A program that ends badly writes its memory down. ssh, which this one becomes, decides for itself again.
+    let _ = nix::sys::prctl::set_dumpable(false);
     let clock = Clock::System;
+    if arguments.once
+        && let Ok(held) = Held::by_the_kernel()
+    {
+        let _ = held.forget(&asked.folder, asked.way());
+    }
     if let Some(note) = kept(&asked, clock.now()).filter(|_| !arguments.renew) {
         return Ok(asked.files(note.name));
     }
     let turn = Turn::in_folder(&asked.folder).map_err(said(NO))?;
-    let files = made(asked, arguments, &clock).map_err(said(NO));
+    let files = made(asked, arguments.renew, turn.waited, &clock).map_err(said(NO));
     drop(turn);
     files
 }
 
 /// A certificate that is new, or that somebody else made while this program waited for its turn.
-fn made(mut asked: Asked, arguments: &CertArguments, clock: &Clock) -> Result<Files, String> {
-    if let Some(note) = kept(&asked, clock.now()).filter(|_| !arguments.renew) {
+fn made(mut asked: Asked, renew: bool, waited: bool, clock: &Clock) -> Result<Files, String> {
+    if let Some(note) = kept(&asked, clock.now()).filter(|_| !renew) {
         return Ok(asked.files(note.name));
     }
     let held = asked.hold.then(Held::by_the_kernel).transpose();
     let last = last(&asked);
-    let silently = last.as_ref().filter(|_| !arguments.renew && !asked.fresh);
+    let silently = last.as_ref().filter(|_| !renew && !asked.fresh);
     if let (Some(note), Ok(Some(held))) = (silently, &held)
         && may_be_renewed(note, clock.now())
     {
-        match renew(&asked, note, held, clock)? {
-            Renewed::Done(name) => return Ok(asked.files(name)),
-            Renewed::Page(claims) => asked.claims = claims,
-            Renewed::Away(why) => return last_resort(&asked, &why, clock),
+        match renewal::renew(&asked, note, held, clock) {
+            Ok(Renewed::Done(name)) => return Ok(asked.files(name)),
+            Ok(Renewed::Page(claims)) => asked.claims = claims,
+            Ok(Renewed::Away(why)) => return last_resort(&asked, &why, clock).ok_or(why),
+            Err(why) => {
+                if let Some(files) = last_resort(&asked, &why, clock) {
+                    return Ok(files);
+                }
+                complain(&why);
+            }
         }
+    }
+    if waited && !std::io::stderr().is_terminal() {
+        let why = "another sign-in into this folder ended without a certificate, and nobody is here to open one page after the \
+                   other: run `nightlatch cert` in a terminal";
+        return Err(why.into());
     }
     let held = held.unwrap_or_else(|why| {
         complain(&not_held(why));
         None
     });
     asked.hold = held.is_some();
-    if !asked.hold && last.as_ref().is_some_and(|note| note.held) {
-        // Whoever wants nothing held means the sign-in of before as well.
-        let _ = Held::by_the_kernel().map(|held| held.forget(&asked));
-    }
     // Who is still signed in in the browser is not asked anything: its page opens and closes.
-    let hint = last.and_then(|note| note.hint()).filter(|_| arguments.login_hint.is_none());
-    asked.again = hint.is_some();
-    let hint = arguments.login_hint.clone().or(hint);
+    let again = last.and_then(|note| note.hint()).filter(|_| asked.hint.is_none());
+    asked.again = again.is_some();
+    let hint = asked.hint.clone().or(again);
     let name = match &asked.how {
-        How::OpenPubkey => sign_in::sign_in(&asked, hint, held.as_ref(), clock.now()),
+        How::OpenPubkey => sign_in::sign_in(&asked, hint, held.as_ref(), clock),
         How::Browser | How::Device => person::sign_in(&asked, hint, held.as_ref(), clock),
         How::Pipeline(token) => pipeline::sign_in(&asked, token, clock.now()),
     };
     name.map(|name| asked.files(name))
 }
 
-/// The certificate of before, where Entra cannot be asked for the next: nobody signs in at a page that is not there.
-fn last_resort(asked: &Asked, why: &str, clock: &Clock) -> Result<Files, String> {
-    let note = still_good(asked, clock.now()).ok_or_else(|| why.to_owned())?;
+/// The certificate of before, where no other can be had now: nobody signs in at a page that is not there.
+fn last_resort(asked: &Asked, why: &str, clock: &Clock) -> Option<Files> {
+    let note = still_good(asked, clock.now())?;
     complain(&format!("the certificate cannot be renewed now, and is used as long as it is good: {why}"));
-    Ok(asked.files(note.name))
+    Some(asked.files(note.name))
 }

@@ -5,7 +5,7 @@
 
 use nightlatch_jwt::{PROOF_EXTENSION, with_refreshed};
 use nightlatch_model::{Secret, Timestamp};
-use nightlatch_tokens::Claims;
+use nightlatch_tokens::{Claims, Failure, FailureClass};
 
 use super::asked::{Asked, How};
 use super::files::{Note, certificate, keep, private_key};
@@ -15,7 +15,7 @@ use super::rsa::RsaKey;
 use super::sign_in;
 use crate::clock::Clock;
 use crate::entra::http::{Http, ProxyRule};
-use crate::entra::sign_in::{NoCertificate, SignIn};
+use crate::entra::sign_in::{SignIn, challenge};
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,19 +52,44 @@ pub(super) async fn renewed(
     now: Timestamp,
 ) -> Result<Renewed, String> {
     let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
-    let Some(token) = held.of(asked).filter(|_| shows) else { return Ok(Renewed::Page(None)) };
+    let Some(token) = held.of(asked, note).filter(|_| shows) else { return Ok(Renewed::Page(None)) };
     let end = match asked.how {
         How::OpenPubkey => openpubkey(entra, asked, note, held, &token, now).await,
         _ => entras(entra, asked, note, held, &token, now).await,
     };
-    match end {
-        Ok(done) => done.map(Renewed::Done),
-        Err(NoCertificate::Transient(why)) => Ok(Renewed::Away(why)),
-        Err(NoCertificate::More(claims, _)) => Ok(Renewed::Page(Some(claims))),
-        Err(NoCertificate::Policy(_) | NoCertificate::Refused(_)) => {
-            held.forget(asked);
-            Ok(Renewed::Page(None))
+    let failure = match end {
+        Ok(name) => return Ok(Renewed::Done(name)),
+        Err(Not::Written(why)) => return Err(why),
+        Err(Not::Renewable) => {
+            let _ = held.forget(&asked.folder, asked.way());
+            return Ok(Renewed::Page(None));
         }
+        Err(Not::Given(failure)) => failure,
+    };
+    if failure.class == FailureClass::Transient {
+        return Ok(Renewed::Away(failure.sentence));
+    }
+    let claims = challenge(&failure);
+    // What Entra itself says no to is worth nothing any more. Of anything else, such as a wrong clock, that is not known.
+    if claims.is_none() && failure.error.is_some() {
+        let _ = held.forget(&asked.folder, asked.way());
+    }
+    Ok(Renewed::Page(claims))
+}
+
+/// Why there is no other certificate.
+enum Not {
+    /// Entra, or the way to it.
+    Given(Failure),
+    /// What is held, or what lies there, is of no use.
+    Renewable,
+    /// It cannot be written down.
+    Written(String),
+}
+
+impl From<Failure> for Not {
+    fn from(failure: Failure) -> Self {
+        Self::Given(failure)
     }
 }
 
@@ -76,14 +101,13 @@ async fn entras(
     held: &Held,
     token: &Secret,
     now: Timestamp,
-) -> Result<Result<String, String>, NoCertificate> {
-    let key = RsaKey::of_last(asked).map_or_else(|| RsaKey::generate(asked.cloud.ssh_scope()), Ok);
-    let key = match key {
-        Ok(key) => key,
-        Err(why) => return Ok(Err(why)),
+) -> Result<String, Not> {
+    let key = match RsaKey::of_last(asked) {
+        Some(key) => key,
+        None => RsaKey::generate(asked.cloud.ssh_scope()).map_err(Not::Written)?,
     };
     let given = entra.renew_certificate(token, key.ask(), now).await?;
-    Ok(key.keep(asked, &given, Some(held), Some(note), now))
+    key.keep(asked, &given, Some(held), Some(note), now).map_err(Not::Written)
 }
 
 /// The same OpenPubkey proof, with a newer ID token beside the first.
@@ -94,22 +118,19 @@ async fn openpubkey(
     held: &Held,
     token: &Secret,
     now: Timestamp,
-) -> Result<Result<String, String>, NoCertificate> {
-    let unfit = |why: &str| NoCertificate::Refused(why.to_owned());
-    let before = certificate(asked).ok_or_else(|| unfit("there is no certificate to renew"))?;
-    let key = private_key(asked).and_then(|file| Key::read(&file));
-    let key = key.ok_or_else(|| unfit("the key cannot be read"))?;
-    let proof = before.extension_text(PROOF_EXTENSION).ok().flatten();
-    let proof = proof.ok_or_else(|| unfit("the certificate holds no sign-in"))?;
+) -> Result<String, Not> {
+    let before = certificate(asked).ok_or(Not::Renewable)?;
+    let key = private_key(asked).and_then(|file| Key::read(&file)).ok_or(Not::Renewable)?;
+    if before.subject_key().blob() != key.ssh_public() {
+        return Err(Not::Renewable);
+    }
+    let proof = before.extension_text(PROOF_EXTENSION).ok().flatten().ok_or(Not::Renewable)?;
     let signed = entra.renew_id_token(token, now).await?;
     let is_same = note.oid.as_deref() == Some(&*signed.person.object_id.to_string());
     let proof = with_refreshed(proof, signed.id_token.expose()).filter(|_| is_same);
-    let proof = proof.ok_or_else(|| unfit("it is about another sign-in"))?;
-    let is_held = match &signed.refresh_token {
-        Some(next) => held.hold_or_say(asked, next, note.signed_in, now),
-        None => true,
-    };
-    let line = sign_in::certificate(&key, &proof, &note.name);
-    let note = Note { token_ends: Some(signed.ends.0), held: is_held, ..note.clone() };
-    Ok(line.and_then(|line| keep(asked, None, &line, &note)).map(|()| note.name))
+    let line = sign_in::certificate(&key, &proof.ok_or(Not::Renewable)?, &note.name).map_err(Not::Written)?;
+    let note = Note { token_ends: Some(signed.ends.0), ..note.clone() };
+    let note = held.hold_or_say(asked, note, signed.refresh_token.as_ref(), now);
+    keep(asked, None, &line, &note).map_err(Not::Written)?;
+    Ok(note.name)
 }

@@ -38,8 +38,18 @@ impl RsaKey {
 
     /// The one of the last certificate, for the next: ssh then never meets the one with the other's.
     pub(super) fn of_last(asked: &Asked) -> Option<Self> {
-        let der = unarmour(ARMOUR, &private_key(asked)?)?;
+        Self::of_file(asked, &private_key(asked)?)
+    }
+
+    /// The one that this text is the file of.
+    pub(super) fn of_file(asked: &Asked, file: &Secret) -> Option<Self> {
+        let der = unarmour(ARMOUR, file)?;
         Self::of(KeyPair::from_pkcs8(&der).ok()?, asked.cloud.ssh_scope(), true)
+    }
+
+    /// The public half as an SSH public key (RFC 4253 §6.6).
+    pub(super) fn ssh_public(&self) -> Vec<u8> {
+        self.public.blob().to_vec()
     }
 
     fn of(pair: KeyPair, scope: &'static str, stored: bool) -> Option<Self> {
@@ -65,13 +75,16 @@ impl RsaKey {
     ) -> Result<String, String> {
         let text = &given.certificate;
         let name = self.certified(text, now)?;
-        let signed_in = earlier.map_or(now.0, |note| note.signed_in);
-        let is_held = match (held, &given.refresh_token) {
-            (Some(held), Some(token)) => held.hold_or_say(asked, token, signed_in, now),
+        let note = Note {
+            signed_in: earlier.map_or(now.0, |note| note.signed_in),
             // Without another one the last stays good.
-            _ => earlier.is_some_and(|note| note.held),
+            held: earlier.and_then(|note| note.held.clone()),
+            ..Note::new(asked, &name, now)
         };
-        let note = Note { signed_in, held: is_held, ..Note::new(asked, &name, now) };
+        let note = match held {
+            Some(held) => held.hold_or_say(asked, note, given.refresh_token.as_ref(), now),
+            None => note,
+        };
         let pem = if self.stored { None } else { Some(self.pem()?) };
         keep(asked, pem.as_ref(), &format!("{CERTIFICATE_TYPE} {text} {name}\n"), &note)?;
         Ok(name)

@@ -2,12 +2,15 @@
 
 use nightlatch_jwt::ClientHeader;
 use nightlatch_model::{AuthContext, Secret, Timestamp};
+use nightlatch_tokens::Claims;
+use serde_json::Value;
 
 use super::asked::Asked;
 use super::files::{Note, keep};
 use super::held::Held;
 use super::key::Key;
 use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
+use crate::clock::Clock;
 use crate::entra::http::{Http, ProxyRule};
 use crate::entra::sign_in::{
     Browser, Identified, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish, context_claims,
@@ -18,7 +21,7 @@ pub(super) fn sign_in(
     asked: &Asked,
     login_hint: Option<String>,
     held: Option<&Held>,
-    now: Timestamp,
+    clock: &Clock,
 ) -> Result<String, String> {
     let key = Key::generate().ok_or_else(no_random)?;
     let header = ClientHeader::ed25519(key.public(), &random().ok_or_else(no_random)?);
@@ -28,6 +31,8 @@ pub(super) fn sign_in(
         in_browser(&entra, &wish(asked, login_hint)?, |browser| browser.with_nonce(header.commitment()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| why.to_string())?;
+    // The page took its time.
+    let now = clock.now();
     let signed: Identified =
         runtime.block_on(entra.redeem_id_token(&browser, &code, now)).map_err(|why| why.sentence)?;
     write(asked, &key, &header, &signed, held, now)?;
@@ -37,9 +42,31 @@ pub(super) fn sign_in(
 /// What the sign-in is to ask for.
 pub(super) fn wish(asked: &Asked, login_hint: Option<String>) -> Result<Wish, String> {
     let of_context = asked.context.map(context_claims).transpose().map_err(|why| why.to_string())?;
-    let claims = of_context.or_else(|| asked.claims.clone());
+    let claims = match (of_context, &asked.claims) {
+        (Some(context), Some(challenge)) => Some(both(&context, challenge)?),
+        (context, challenge) => context.or_else(|| challenge.clone()),
+    };
     let (fresh, again, once) = (asked.fresh, asked.again, !asked.hold);
     Ok(Wish { claims, login_hint, fresh, again, once, scopes: Vec::new() })
+}
+
+/// The claims of both, member by member; where both say something else of the same, the challenge has it.
+fn both(context: &Claims, challenge: &Claims) -> Result<Claims, String> {
+    fn add(to: &mut Value, from: Value) {
+        match (to, from) {
+            (Value::Object(to), Value::Object(from)) => {
+                for (name, value) in from {
+                    add(to.entry(name).or_insert(Value::Null), value);
+                }
+            }
+            (to, from) => *to = from,
+        }
+    }
+    let read =
+        |claims: &Claims| serde_json::from_str::<Value>(claims.as_str()).map_err(|why| why.to_string());
+    let mut all = read(context)?;
+    add(&mut all, read(challenge)?);
+    Claims::new(&all.to_string()).map_err(|why| why.to_string())
 }
 
 /// Writes the files for whoever signed in; none when the sign-in lacks the context that was asked for.
@@ -60,16 +87,16 @@ pub(super) fn write(
     let certificate = certificate(key, &proof, name)?;
     let check = u32::from_be_bytes(random().ok_or_else(no_random)?);
     let private = key.private_file(check, name).ok_or("the key cannot be written down")?;
-    let is_held = match (held, &signed.refresh_token) {
-        (Some(held), Some(token)) => held.hold_or_say(asked, token, now.0, now),
-        _ => false,
-    };
     let note = Note {
+        signed_in: signed.issued.0,
         acrs: signed.contexts.iter().map(ToString::to_string).collect(),
         oid: Some(signed.person.object_id.to_string()),
         token_ends: Some(signed.ends.0),
-        held: is_held,
         ..Note::new(asked, name, now)
+    };
+    let note = match held {
+        Some(held) => held.hold_or_say(asked, note, signed.refresh_token.as_ref(), now),
+        None => note,
     };
     keep(asked, Some(&private), &certificate, &note)
 }
@@ -91,7 +118,7 @@ fn no_random() -> String {
     "there is no randomness on this machine".to_owned()
 }
 
-fn random<const N: usize>() -> Option<[u8; N]> {
+pub(super) fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0_u8; N];
     aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
 }

@@ -41,6 +41,7 @@ pub(super) fn asking(folder: &Path, how: How) -> Asked {
         how,
         context: None,
         fresh: false,
+        hint: None,
         again: false,
         expiration: Expiration::AfterIssue(14_400),
         hold: false,
@@ -63,6 +64,7 @@ fn written(asked: &Asked, contexts: &[&str]) -> Result<(), String> {
         person: PersonId { tenant, object_id, username: NAME.into() },
         contexts: contexts.iter().map(|context| context.parse().unwrap()).collect(),
         id_token: Secret::new("aGVhZA.Y2xhaW1z.c2ln".into()),
+        issued: NOW,
         ends: NOW.plus(3_600),
         refresh_token: None,
     };
@@ -97,6 +99,45 @@ fn a_sign_in_asks_for_the_context_and_for_credentials() {
     let claims = both.claims.as_ref().map(|claims| claims.as_str());
     assert_eq!(claims, Some(r#"{"id_token":{"acrs":{"essential":true,"value":"c1"}}}"#));
     assert!(both.fresh);
+}
+
+/// Entra refused a renewal and said what it wants; the context is wanted as well.
+#[test]
+fn a_challenge_and_a_context_are_both_asked_for() {
+    let challenge =
+        r#"{"access_token":{"acrs":{"essential":true,"value":"c5"}},"id_token":{"x":{"value":"1"}}}"#;
+    let with = |context: Option<&str>| {
+        let claims = Some(nightlatch_tokens::Claims::new(challenge).unwrap());
+        let asked = Asked { claims, ..signing_in(Path::new("/nowhere"), context, false) };
+        let claims = wish(&asked, None).unwrap().claims.unwrap();
+        serde_json::from_str::<serde_json::Value>(claims.as_str()).unwrap()
+    };
+    let alone: serde_json::Value = serde_json::from_str(challenge).unwrap();
+    assert_eq!(with(None), alone);
+    let acrs = json!({"essential": true, "value": "c1"});
+    assert_eq!(with(Some("c1"))["id_token"], json!({"acrs": acrs, "x": {"value": "1"}}));
+    assert_eq!(with(Some("c1"))["access_token"], alone["access_token"]);
+}
+
+#[test]
+fn what_is_held_is_what_can_be_used() {
+    let hold = |words: &str| match line(words) {
+        Ok(Line::Cert(arguments)) => asked(&arguments).unwrap().hold,
+        _ => panic!("{words}"),
+    };
+    for (words, held) in [
+        ("cert --kind entra", true),
+        ("cert --kind entra --device-code", true),
+        ("cert --kind entra --once", false),
+        ("cert", false),
+        ("cert --expiration 4h", false),
+        ("cert --expiration oidc", false),
+        ("cert --expiration oidc-refreshed", true),
+        ("cert --expiration oidc-refreshed --once", false),
+        ("cert --federated-token-file F", false),
+    ] {
+        assert_eq!(hold(words), held, "{words}");
+    }
 }
 
 /// A certificate that is too old is renewed in the name of who made it, and the page need not ask.
@@ -191,6 +232,9 @@ fn the_block_for_ssh_asks_for_the_context_and_never_for_a_browser_each_time() {
     };
     assert_eq!(said("--cloud AzureCloud"), Ok(block("")));
     assert_eq!(said("--acrs c7"), Ok(block(" --acrs c7")));
+    assert_eq!(said("--expiration oidc-refreshed"), Ok(block(" --expiration oidc-refreshed")));
+    // Never as it was written: a shell reads it.
+    assert_eq!(said("--once --expiration 90min"), Ok(block(" --expiration 5400s --once")));
     let why = said("--acrs c7 --fresh").unwrap_err();
     assert!(why.contains("`--fresh`") && why.contains("browser"), "{why}");
     assert!(said("--host a;b").is_err());
@@ -218,6 +262,10 @@ fn who_signs_is_asked_for_and_what_does_not_fit_is_refused_in_words() {
         ("cert --kind openpubkey --device-code", "--kind entra"),
         ("cert --kind openpubkey --federated-token-file /F", "leave `--kind openpubkey` out"),
         ("cert --kind entra --acrs c1", "leave `--acrs` out"),
+        ("cert --kind entra --expiration 4h", "leave `--expiration` out"),
+        ("cert --federated-token-file /F --expiration 4h", "leave `--expiration` out"),
+        ("cert --expiration 5min", "--expiration: `5min` is not between `10min`"),
+        ("cert --expiration soon", "`soon` is neither a length of time nor `oidc`"),
         ("cert --kind entra --cloud Azure", "AzureUSGovernment"),
     ] {
         let why = asked_by(words).err().unwrap();

@@ -9,6 +9,8 @@ use crate::cli::output::complain;
 /// Held for as long as this program makes a certificate in a folder.
 pub(super) struct Turn {
     _folder: Option<File>,
+    /// Somebody else was busy before.
+    pub(super) waited: bool,
 }
 
 impl Turn {
@@ -20,16 +22,17 @@ impl Turn {
         let why = |why: std::io::Error| format!("{}: {why}", folder.display());
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(why)?;
         let file = File::open(folder).map_err(why)?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let waited = match file.try_lock() {
+            Ok(()) => false,
             Err(TryLockError::WouldBlock) => {
                 complain(&format!("waiting for another sign-in into {}", folder.display()));
                 file.lock().map_err(why)?;
+                true
             }
-            // Some network file systems lock no folders. It is safe without: what is torn is made again.
-            Err(TryLockError::Error(_)) => return Ok(Self { _folder: None }),
-        }
-        Ok(Self { _folder: Some(file) })
+            // Some network file systems lock no folders. A certificate that is not the key's is then made again.
+            Err(TryLockError::Error(_)) => return Ok(Self { _folder: None, waited: false }),
+        };
+        Ok(Self { _folder: Some(file), waited })
     }
 }
 
@@ -45,18 +48,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("a").join("b");
         let first = Turn::in_folder(&inner).unwrap();
+        let first_waited = first.waited;
         let (done, is_done) = mpsc::channel();
         let second = std::thread::spawn({
             let inner = inner.clone();
             move || {
                 let turn = Turn::in_folder(&inner).unwrap();
-                done.send(()).unwrap();
+                done.send(turn.waited).unwrap();
                 drop(turn);
             }
         });
         assert!(is_done.recv_timeout(Duration::from_millis(100)).is_err());
         drop(first);
-        is_done.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!((is_done.recv_timeout(Duration::from_secs(20)), first_waited), (Ok(true), false));
         second.join().unwrap();
         // In another folder nobody waits, and what is no folder is said.
         let (_here, _there) = (Turn::in_folder(&inner).unwrap(), Turn::in_folder(folder.path()).unwrap());

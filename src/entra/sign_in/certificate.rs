@@ -31,11 +31,16 @@ impl NoCertificate {
     }
 }
 
+/// The claims that a person can satisfy in a new sign-in: a policy that blocks comes with claims as well.
+#[must_use]
+pub fn challenge(failure: &Failure) -> Option<Claims> {
+    let claims = failure.claims.as_deref().filter(|_| failure.class == FailureClass::NeedsUser)?;
+    Claims::new(claims).ok()
+}
+
 impl From<Failure> for NoCertificate {
     fn from(failure: Failure) -> Self {
-        // Only what a person can satisfy is a challenge: a policy that blocks comes with claims as well.
-        let claims = failure.claims.as_deref().filter(|_| failure.class == FailureClass::NeedsUser);
-        match claims.and_then(|claims| Claims::new(claims).ok()) {
+        match challenge(&failure) {
             Some(claims) => Self::More(claims, failure.sentence),
             None if is_by_policy(&failure) => Self::Policy(failure.sentence),
             None if failure.class == FailureClass::Transient => Self::Transient(failure.sentence),
@@ -81,15 +86,14 @@ impl SignIn {
     /// msal's silent flow).
     ///
     /// # Errors
-    /// [`NoCertificate`]; after [`NoCertificate::Transient`] the refresh token is as good as before.
+    /// [`Failure`]; after [`FailureClass::Transient`] the refresh token is as good as before.
     pub async fn renew_certificate(
         &self,
         refresh_token: &Secret,
         ask: &CertificateAsk,
         now: Timestamp,
-    ) -> Result<Certified, NoCertificate> {
+    ) -> Result<Certified, Failure> {
         let scope = format!("{SIGN_IN_SCOPES} {}", ask.scope());
-        let form = ask.on(self.refresh_form(refresh_token, &scope));
-        self.endpoint.certificate(&form, now).await.map_err(NoCertificate::from)
+        self.endpoint.certificate(&ask.on(self.refresh_form(refresh_token, &scope)), now).await
     }
 }

@@ -65,6 +65,7 @@ pub struct PersonId {
 pub(super) struct Said {
     pub(super) person: PersonId,
     pub(super) contexts: Vec<AuthContext>,
+    pub(super) issued: Option<Timestamp>,
     pub(super) ends: Timestamp,
 }
 
@@ -156,5 +157,6 @@ pub(super) fn read(token: &Secret, expected: &Expected<'_>, now: Timestamp) -> R
     };
     let username = claims.preferred_username.filter(plain).unwrap_or_else(|| object_id.to_string());
     let person = PersonId { tenant: expected.tenant, object_id, username };
-    Ok(Said { person, contexts: contexts(claims.acrs.as_ref()), ends: Timestamp(claims.exp) })
+    let (issued, ends) = (claims.iat.map(Timestamp), Timestamp(claims.exp));
+    Ok(Said { person, contexts: contexts(claims.acrs.as_ref()), issued, ends })
 }

@@ -17,7 +17,7 @@ mod tests;
 mod wish;
 
 pub use browser::{Browser, RANDOM_BYTES};
-pub use certificate::NoCertificate;
+pub use certificate::{NoCertificate, challenge};
 pub use context::context_claims;
 pub use device::{DEVICE_LIMIT, Device, Pace};
 pub use id_token::{IdTokenError, MAX_USERNAME_BYTES, PersonId};
@@ -48,6 +48,8 @@ pub struct Identified {
     pub contexts: Vec<AuthContext>,
     /// The ID token, as it came.
     pub id_token: Secret,
+    /// When the ID token was issued: Entra dates it back by some minutes.
+    pub issued: Timestamp,
     /// When the ID token ends.
     pub ends: Timestamp,
     /// What the next ID token can be had with, for a sign-in that asked for it.
@@ -209,9 +211,10 @@ impl SignIn {
         now: Timestamp,
     ) -> Result<Identified, Failure> {
         let unfit = |error: IdTokenError| Failure::new(FailureClass::NeedsUser, error.to_string());
-        let Said { person, contexts, ends } = self.said(&answer, nonce, now).map_err(unfit)?;
+        let Said { person, contexts, issued, ends } = self.said(&answer, nonce, now).map_err(unfit)?;
         let id_token = answer.id_token.take().ok_or_else(|| unfit(IdTokenError::Missing))?;
-        Ok(Identified { person, contexts, id_token, ends, refresh_token: answer.refresh_token.take() })
+        let refresh_token = answer.refresh_token.take();
+        Ok(Identified { person, contexts, id_token, issued: issued.unwrap_or(now), ends, refresh_token })
     }
 
     fn refresh_form<'a>(&'a self, refresh_token: &'a Secret, scope: &'a str) -> Form<'a> {

@@ -111,8 +111,6 @@ pub(crate) struct EntraSettings {
     pub(crate) access_token_seconds: i64,
     /// Life of access tokens for clients that declared `cp1`.
     pub(crate) cae_token_seconds: i64,
-    /// Life of ID tokens in seconds.
-    pub(crate) id_token_seconds: i64,
     /// Seconds after which a client should refresh; absent: half of a life of two hours or more.
     pub(crate) refresh_in: Option<i64>,
     /// Authorize answers with an error page of this AADSTS code instead of a redirect.
@@ -200,7 +198,6 @@ impl Default for EntraSettings {
             device_approve_after: Some(1),
             access_token_seconds: 4271,
             cae_token_seconds: 24 * 3600,
-            id_token_seconds: 3600,
             refresh_in: None,
             authorize_error: None,
         }

@@ -153,7 +153,7 @@ pub(crate) fn id_token(
     let mut claims = json!({
         "aud": app.client_id,
         "iss": issuer(cloud, &world.tenant, true),
-        "iat": now, "nbf": now, "exp": now + world.entra.id_token_seconds,
+        "iat": now, "nbf": now, "exp": now + 3600,
         "name": principal.name(),
         "oid": principal.oid,
         "preferred_username": principal.upn,
