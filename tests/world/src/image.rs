@@ -1,7 +1,8 @@
-//! The node image: what a node has beside the host's root, made once and cached under the target folder.
+//! The node image, made once and cached under the target folder: what a node has beside the host's root or, for a node of
+//! another release than the host's, its whole root.
 //!
-//! The packages are installed into an overlay whose lower side is the host's root, in a mount namespace
-//! of its own. The host gets nothing: not even systemd, since a node is booted by the image's own nspawn.
+//! It is made in a mount namespace of its own. The host gets nothing: not even systemd, since a node is booted by the
+//! image's own nspawn.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,7 +34,44 @@ const PACKAGES: [&str; 19] = [
     "openssl",
 ];
 
-const IMAGE_SCRIPT: &str = include_str!("node/image.sh");
+const HOST_SCRIPT: &str = concat!(include_str!("node/image_parts.sh"), include_str!("node/image_host.sh"));
+const DEBIAN_SCRIPT: &str =
+    concat!(include_str!("node/image_parts.sh"), include_str!("node/image_debian.sh"));
+
+/// Chooses the release of all nodes that do not say which they are, by its name.
+pub const RELEASE_VARIABLE: &str = "NIGHTLATCH_NODE_RELEASE";
+
+/// Which distribution a node is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Release {
+    /// The one that the environment names, else the host's own.
+    #[default]
+    AsTold,
+    /// The host's own.
+    Host,
+    /// Debian 13, "trixie". Only a Debian host can make it: the packages come from its own mirrors.
+    Trixie,
+}
+
+impl Release {
+    fn told(self) -> Result<Self, WorldError> {
+        if self != Self::AsTold {
+            return Ok(self);
+        }
+        match std::env::var(RELEASE_VARIABLE).as_deref() {
+            Err(_) | Ok("") => Ok(Self::Host),
+            Ok("trixie") => Ok(Self::Trixie),
+            Ok(other) => Err(WorldError::new(format!("{RELEASE_VARIABLE}={other}: there is only trixie"))),
+        }
+    }
+
+    /// Whether this host can make such a node: Debian's own mirrors and keys are a Debian host's.
+    #[must_use]
+    pub fn is_possible_here(self) -> bool {
+        let host = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        self != Self::Trixie || host.lines().any(|line| line == "ID=debian")
+    }
+}
 
 /// Programs of the host that the world is built with; all are Essential in Debian and Ubuntu.
 const NEEDED: [&str; 9] =
@@ -42,11 +80,17 @@ const NEEDED: [&str; 9] =
 /// A finished node image.
 #[derive(Clone, Debug)]
 pub struct Image {
+    release: Release,
     file: PathBuf,
     tools: PathBuf,
 }
 
 impl Image {
+    /// What lies below it in a node's root: the host's own root, or nothing.
+    pub(crate) fn below(&self) -> &'static str {
+        if self.release == Release::Trixie { "" } else { "/" }
+    }
+
     /// The tar file that becomes the upper side of a node's root.
     #[must_use]
     pub fn file(&self) -> &Path {
@@ -96,33 +140,47 @@ impl Image {
 /// # Errors
 /// Says which privilege, program or mount is missing, or shows the end of what apt said.
 pub fn prepare() -> Result<Image, WorldError> {
+    prepare_of(Release::AsTold)
+}
+
+/// The same for a node of this release.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn prepare_of(release: Release) -> Result<Image, WorldError> {
     check_host()?;
-    let cache = target_folder().join("node-image");
+    let release = release.told()?;
+    let name = if release == Release::Trixie { "node-image-trixie" } else { "node-image" };
+    let cache = target_folder().join(name);
     fs::create_dir_all(&cache).map_err(|why| WorldError::io(cache.display(), &why))?;
     let lock_path = cache.join("lock");
     let lock = File::create(&lock_path).map_err(|why| WorldError::io(lock_path.display(), &why))?;
     lock.lock().map_err(|why| WorldError::io(format!("lock {}", lock_path.display()), &why))?;
 
-    let key = image_key()?;
+    let key = image_key(release)?;
     let file = cache.join(format!("{key}.tar"));
     if !file.exists() {
-        build(&cache, &file)?;
+        build(release, &cache, &file)?;
     }
-    Ok(Image { file, tools: cache.join(format!("{key}.tools")) })
+    Ok(Image { release, file, tools: cache.join(format!("{key}.tools")) })
 }
 
 /// What the image depends on: the list, the way it is made, and the system it is laid over.
-fn image_key() -> Result<String, WorldError> {
+fn image_key(release: Release) -> Result<String, WorldError> {
     let mut hasher = DefaultHasher::new();
     PACKAGES.hash(&mut hasher);
-    IMAGE_SCRIPT.hash(&mut hasher);
-    for path in ["/etc/os-release", "/var/lib/dpkg/status"] {
+    let (script, below) = match release {
+        Release::Trixie => (DEBIAN_SCRIPT, &["/etc/os-release"][..]),
+        Release::AsTold | Release::Host => (HOST_SCRIPT, &["/etc/os-release", "/var/lib/dpkg/status"][..]),
+    };
+    script.hash(&mut hasher);
+    for path in below {
         fs::read(path).map_err(|why| WorldError::io(path, &why))?.hash(&mut hasher);
     }
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-fn build(cache: &Path, file: &Path) -> Result<(), WorldError> {
+fn build(release: Release, cache: &Path, file: &Path) -> Result<(), WorldError> {
     for old in fs::read_dir(cache).map_err(|why| WorldError::io(cache.display(), &why))?.flatten() {
         let path = old.path();
         match path.extension().and_then(|text| text.to_str()) {
@@ -137,11 +195,12 @@ fn build(cache: &Path, file: &Path) -> Result<(), WorldError> {
         .map_err(|why| WorldError::io("a folder in /tmp", &why))?;
     let part = file.with_extension("part");
     let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--propagation", "private", "sh", "-c", IMAGE_SCRIPT, "image.sh"])
-        .arg(scratch.path())
-        .arg(&part)
-        .args(PACKAGES);
+    let (script, suite) = match release {
+        Release::Trixie => (DEBIAN_SCRIPT, Some("trixie")),
+        Release::AsTold | Release::Host => (HOST_SCRIPT, None),
+    };
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "image.sh"]);
+    command.arg(scratch.path()).arg(&part).args(suite).args(PACKAGES);
     let done = output(&mut command)?;
     if !done.status.success() {
         let said = [done.stdout, done.stderr].concat();

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::image::{Image, prepare};
+use crate::image::{Image, Release, prepare_of};
 use crate::run::{WorldError, output, wait_until};
 
 const KEEPER_SCRIPT: &str = include_str!("node/keeper.sh");
@@ -51,6 +51,8 @@ pub const AZURE_HOSTS: [&str; 18] = [
 /// What a node is to be.
 #[derive(Clone, Debug, Default)]
 pub struct NodeSpec {
+    /// The distribution.
+    pub release: Release,
     /// Further host names that resolve to the node's loopback.
     pub hosts: Vec<String>,
     /// The kernel's keyrings may be used, as on a machine of its own. They are the host's, and a user's keys outlive the
@@ -78,7 +80,7 @@ impl Node {
     /// When the image cannot be made or the node does not come up; its console is in the error.
     pub fn boot(spec: &NodeSpec) -> Result<Self, WorldError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let image = prepare()?;
+        let image = prepare_of(spec.release)?;
         let start = Instant::now();
         let id = format!("nlw-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&id);
@@ -89,7 +91,7 @@ impl Node {
 
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER_SCRIPT, "keeper.sh", &id]).arg(&folder).arg(image.file()).arg(ROOT_SCRIPT);
-        command.arg(if spec.keyring { "@keyring" } else { "" });
+        command.arg(if spec.keyring { "@keyring" } else { "" }).arg(image.below());
         // A Ctrl-C at the terminal is for the owner; the keeper hears of it by the end of the pipe.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.stdin(Stdio::piped()).stdout(file).stderr(file_too);

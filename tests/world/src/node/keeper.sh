@@ -2,7 +2,7 @@
 # Keeps one node: starts it, waits until its owner is gone, takes it down to the last trace.
 # The owner holds the other end of this script's standard input; when the owner drops it, panics or
 # is killed, the read below ends. Arguments: id, folder, image, root.sh, system calls that
-# the node may make beyond the usual ones
+# the node may make beyond the usual ones, what lies below the image (nothing, or a root)
 set -u
 trap '' INT TERM HUP QUIT
 id=$1
@@ -10,6 +10,7 @@ folder=$2
 image=$3
 root_script=$4
 more=$5
+below=$6
 
 # A control group of its own keeps two nodes' systemds from meeting in the host's group tree. The node
 # dies with this script too, should somebody kill it (--pdeathsig).
@@ -21,11 +22,11 @@ done
 (
     trap - INT TERM HUP QUIT
     exec sh -c '
-        id=$1; folder=$2; image=$3; root_script=$4; more=$5; shift 5
+        id=$1; folder=$2; image=$3; root_script=$4; more=$5; below=$6; shift 6
         for group; do echo $$ >"$group/$id/cgroup.procs"; done
         exec setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL --mount-proc --propagation private \
-            sh -c "$root_script" root.sh "$id" "$folder" "$image" "$more"
-    ' start "$id" "$folder" "$image" "$root_script" "$more" $groups
+            sh -c "$root_script" root.sh "$id" "$folder" "$image" "$more" "$below"
+    ' start "$id" "$folder" "$image" "$root_script" "$more" "$below" $groups
 ) </dev/null &
 node=$!
 echo "$node" >"$folder/pid.new"

@@ -1,18 +1,20 @@
 # Pid 1 of a node's outer namespaces: lays the node's root and becomes systemd-nspawn.
-# Everything mounted here is seen here only. Arguments: id, folder, image, further system calls
+# Everything mounted here is seen here only. Arguments: id, folder, image, further system calls, what lies below the
+# image: a root, or nothing
 set -eu
 id=$1
 folder=$2
 image=$3
 more=$4
+below=$5
 
 # A login session of the person who runs the tests must not look like one of the node's.
 echo 4294967295 2>/dev/null >/proc/self/loginuid || true
 
 mount -t tmpfs -o mode=0755 tmpfs "$folder"
-mkdir "$folder/upper" "$folder/work" "$folder/root"
+mkdir "$folder/upper" "$folder/work" "$folder/root" "$folder/nothing"
 tar -C "$folder/upper" --xattrs --xattrs-include='*' -xf "$image"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work,xino=off" "$folder/root"
+mount -t overlay overlay -o "lowerdir=${below:-$folder/nothing},upperdir=$folder/upper,workdir=$folder/work,xino=off" "$folder/root"
 root=$folder/root
 
 tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
