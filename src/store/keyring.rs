@@ -55,9 +55,13 @@ impl Keyring {
         // Linked to this process alone, which is what lets it read them. The session's keyring may be a dead one, and where
         // no login made one, as for cron, all users share one of root's.
         let process = KeyRing::from_special_id(KeyRingIdentifier::Process, true)?;
-        if let Ok(ring) = KeyRing::get_persistent(KeyRingIdentifier::Process) {
-            return Ok(Self { ring });
+        match KeyRing::get_persistent(KeyRingIdentifier::Process) {
+            Ok(ring) => Ok(Self { ring }),
+            Err(_) => Self::of_user_with_a_process(process),
         }
+    }
+
+    fn of_user_with_a_process(process: KeyRing) -> Result<Self, KeyringError> {
         process.link_keyring_id(KeyRingIdentifier::User)?;
         Ok(Self { ring: KeyRing::from_special_id(KeyRingIdentifier::User, false)? })
     }
@@ -158,6 +162,18 @@ mod tests {
         let again = Keyring::of_user().unwrap();
         assert_eq!(again.get(&name).unwrap().as_deref().map(Vec::as_slice), Some(&b"secret"[..]));
         assert_eq!(again.remove(&name), Ok(true));
+    }
+
+    #[test]
+    fn a_kernel_without_persistent_keyrings_holds_keys_for_the_user() {
+        let name = format!("nightlatch test of a user {}", std::process::id());
+        let ring = || {
+            let process = KeyRing::from_special_id(KeyRingIdentifier::Process, true).unwrap();
+            Keyring::of_user_with_a_process(process).unwrap()
+        };
+        ring().put(&name, b"secret", HOUR).unwrap();
+        assert_eq!(ring().get(&name).unwrap().as_deref().map(Vec::as_slice), Some(&b"secret"[..]));
+        assert_eq!((ring().remove(&name), ring().get(&name).unwrap()), (Ok(true), None));
     }
 
     #[test]

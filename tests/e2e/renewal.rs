@@ -215,4 +215,15 @@ fn an_openpubkey_certificate_carries_the_refreshed_sign_in_to_nodes_that_take_it
     assert_eq!(desk.login(&format!("--expiration 4h --login-hint {NAME}")), NAME);
     assert!(!asked(&desk.cluster, "/token").last().unwrap().contains("offline_access"));
     assert_eq!((desk.opened(), desk.refreshes().len()), (2, 1));
+
+    // Entra wants more than the page showed: once more, with that and with what was asked for.
+    let claims = json!({"access_token": {"acrs": {"essential": true, "value": "c9"}}});
+    let order = json!({"code": 50_076, "grant": "authorization_code", "claims": claims, "times": 1});
+    desk.control("POST", "entra/scripts", order);
+    let again = desk.run("cert --renew");
+    assert!(again.status.success() && desk.opened() == 4, "{}", said(&again));
+    let pages = asked(&desk.cluster, "/authorize");
+    let has_claims: Vec<bool> =
+        pages.iter().map(|page| page.contains("claims=%7B%22access_token%22")).collect();
+    assert_eq!(has_claims, [false, false, false, true], "{pages:?}");
 }

@@ -77,7 +77,7 @@ async fn the_emulated_tenant_renews_what_it_certified() {
     assert!(read("id_rsa") == private && read("id_rsa-cert.pub") != certificate);
     assert!(kept(&asked, now).is_some());
 
-    std::fs::write(folder.path().join("id_rsa"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    std::fs::write(folder.path().join("id_rsa"), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
     assert!(kept(&asked, now).is_none());
     assert_eq!(again().await, done());
     assert!(read("id_rsa") != private && kept(&asked, now).is_some());

@@ -1,4 +1,4 @@
-//! A key of the person's own, and the two files that ssh reads: the private key (PROTOCOL.key) and a certificate that the
+//! A key of the person's own, and the two files that ssh reads: the private key and a certificate that the
 //! key signed itself (PROTOCOL.certkeys) with the proof of a sign-in in it.
 //!
 //! The private key is written nowhere but into its file.
@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use nightlatch_jwt::{PROOF_EXTENSION, WILDCARD_PRINCIPAL};
 use nightlatch_model::Secret;
 use zeroize::Zeroizing;
+
+use super::private_file::{self, string, take};
 
 /// The types of key and certificate.
 const KEY_TYPE: &str = "ssh-ed25519";
@@ -24,13 +26,8 @@ const PERMITS: [&str; 5] = [
     "permit-pty",
     "permit-user-rc",
 ];
-/// How the file of a private key begins (PROTOCOL.key), and how it is armoured.
-const MAGIC: &[u8] = b"openssh-key-v1\0";
-const OPENSSH: &str = "OPENSSH PRIVATE KEY";
 /// The private half of a key, in bytes (RFC 8032 §5.1.5).
 const SEED_BYTES: usize = 32;
-/// The line length of an armoured key file, in characters (RFC 7468 §2).
-const LINE: usize = 64;
 
 /// A key pair.
 pub(super) struct Key {
@@ -48,19 +45,12 @@ impl Key {
 
     /// The one in a file that [`Key::private_file`] wrote; `None` for any other.
     pub(super) fn read(file: &Secret) -> Option<Self> {
-        let bytes = unarmour(OPENSSH, file)?;
-        let mut rest = bytes.strip_prefix(MAGIC)?;
-        for expected in [&b"none"[..], b"none", b""] {
-            (take(&mut rest)? == expected).then_some(())?;
-        }
-        rest = rest.strip_prefix(&1_u32.to_be_bytes())?;
-        let _public = take(&mut rest)?;
-        // Two equal numbers, the public half once more, and then both in one.
-        let mut rest = take(&mut rest)?.get(8..)?;
+        let (blob, private) = private_file::read(file)?;
+        let mut rest = private.as_slice();
         (take(&mut rest)? == KEY_TYPE.as_bytes()).then_some(())?;
         let public = take(&mut rest)?;
         let (seed, again) = take(&mut rest)?.split_at_checked(SEED_BYTES)?;
-        (public == again).then_some(())?;
+        (public == again && blob == ssh_public(public)).then_some(())?;
         let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()?;
         Some(Self { pair, public: public.try_into().ok()? })
     }
@@ -72,7 +62,7 @@ impl Key {
 
     /// The public half as an SSH public key (RFC 8709 §4).
     pub(super) fn ssh_public(&self) -> Vec<u8> {
-        [string(KEY_TYPE.as_bytes()), string(&self.public)].concat()
+        ssh_public(&self.public)
     }
 
     /// A signature.
@@ -84,21 +74,9 @@ impl Key {
     pub(super) fn private_file(&self, check: u32, comment: &str) -> Option<Secret> {
         let seed = self.pair.seed().ok()?;
         let seed = AsBigEndian::<aws_lc_rs::encoding::Curve25519SeedBin<'_>>::as_be_bytes(&seed).ok()?;
-        let public = self.ssh_public();
-        let mut private = [check.to_be_bytes(), check.to_be_bytes()].concat();
-        private.extend_from_slice(&public);
-        private.extend(string(&[seed.as_ref(), &self.public[..]].concat()));
-        private.extend(string(comment.as_bytes()));
-        let padding = (1_u8..).take((8 - private.len() % 8) % 8);
-        private.extend(padding);
-        let mut file = MAGIC.to_vec();
-        for part in [&b"none"[..], b"none", b""] {
-            file.extend(string(part));
-        }
-        file.extend(1_u32.to_be_bytes());
-        file.extend(string(&public));
-        file.extend(string(&private));
-        Some(armour(OPENSSH, &file))
+        let both = Zeroizing::new([seed.as_ref(), &self.public[..]].concat());
+        let private = Zeroizing::new([self.ssh_public(), string(&both)].concat());
+        Some(private_file::write(&self.ssh_public(), &private, check, comment))
     }
 
     /// The certificate's line. It has no end of its own: the node ends it with the sign-in.
@@ -124,35 +102,8 @@ impl Key {
     }
 }
 
-/// A private key as the text of a file.
-pub(super) fn armour(name: &str, bytes: &[u8]) -> Secret {
-    let text = STANDARD.encode(bytes);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(LINE).filter_map(|line| str::from_utf8(line).ok()).collect();
-    Secret::new(format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", lines.join("\n")))
-}
-
-/// The bytes that [`armour`] made the text of.
-pub(super) fn unarmour(name: &str, text: &Secret) -> Option<Zeroizing<Vec<u8>>> {
-    let begin = format!("-----BEGIN {name}-----\n");
-    let (body, _) = text.expose().strip_prefix(&begin)?.split_once("-----END ")?;
-    let body = Zeroizing::new(body.replace('\n', ""));
-    STANDARD.decode(body.as_bytes()).ok().map(Zeroizing::new)
-}
-
-/// The next string of RFC 4251 §5.
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, tail) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (string, tail) = tail.split_at_checked(length)?;
-    *rest = tail;
-    Some(string)
-}
-
-/// A string of RFC 4251 §5. What is written here is some kilobytes.
-fn string(bytes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    [&length.to_be_bytes()[..], bytes].concat()
+fn ssh_public(public: &[u8]) -> Vec<u8> {
+    [string(KEY_TYPE.as_bytes()), string(public)].concat()
 }
 
 #[cfg(test)]
@@ -197,11 +148,9 @@ mod tests {
             let again = Key::read(&file).unwrap();
             assert_eq!(again.public(), key.public());
             assert_eq!(again.sign(b"x"), key.sign(b"x"), "Ed25519 signs the same in the same way");
-            let bytes = unarmour(OPENSSH, &file).unwrap();
-            for at in 0..bytes.len() {
-                let cut = armour(OPENSSH, &bytes[..at]);
-                // What is missing at the very end is comment and padding.
-                assert!(Key::read(&cut).is_none() || at >= bytes.len() - comment.len() - 4 - 7, "{at}");
+            for at in 0..file.expose().len() - 1 {
+                let cut = Secret::new(file.expose()[..at].to_owned());
+                assert!(Key::read(&cut).is_none(), "{at}");
             }
         }
         for other in

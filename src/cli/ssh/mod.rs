@@ -7,6 +7,7 @@
 
 mod asked;
 mod block;
+mod challenge;
 #[cfg(test)]
 mod emulated_tests;
 mod files;
@@ -17,6 +18,7 @@ mod person;
 #[cfg(test)]
 mod person_tests;
 mod pipeline;
+mod private_file;
 mod renewal;
 #[cfg(test)]
 mod renewal_tests;

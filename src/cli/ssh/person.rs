@@ -8,6 +8,7 @@ use std::time::Duration;
 use nightlatch_model::Secret;
 
 use super::asked::{Asked, How};
+use super::challenge::satisfied;
 use super::held::Held;
 use super::rsa::RsaKey;
 use super::sign_in::in_browser;
@@ -121,25 +122,4 @@ impl Person<'_> {
                     the browser, without `--device-code`";
         Err(NoCertificate::Refused(late.to_owned()))
     }
-}
-
-/// Attempts the sign-in, and where Entra wants more of it once again with exactly the claims that it names.
-async fn satisfied(
-    wish: &Wish,
-    mut attempt: impl AsyncFnMut(&Wish) -> Result<Certified, NoCertificate>,
-) -> Result<Certified, String> {
-    let claims = match attempt(wish).await {
-        Err(NoCertificate::More(claims, why)) => {
-            complain(&format!("{why}; once more, with what Entra asks for"));
-            claims
-        }
-        other => return other.map_err(NoCertificate::sentence),
-    };
-    let again = Wish { claims: Some(claims), ..wish.clone() };
-    attempt(&again).await.map_err(|why| match why {
-        NoCertificate::More(_, why) => {
-            format!("Entra asked for more, and signing in again did not satisfy it: {why}")
-        }
-        other => other.sentence(),
-    })
 }

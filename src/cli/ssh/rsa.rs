@@ -8,32 +8,35 @@ use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::KeyPair as _;
 use nightlatch_model::{Secret, Timestamp};
 use nightlatch_sshcert::{Certificate, PublicKey};
+use zeroize::Zeroizing;
 
 use super::asked::Asked;
 use super::files::{Note, has_ended, keep, login_name, private_key};
 use super::held::Held;
-use super::key::{armour, unarmour};
+use super::private_file::{self, string, take};
+use super::sign_in::random;
 use crate::entra::oauth::{CertificateAsk, Certified};
 
 const CERTIFICATE_TYPE: &str = "ssh-rsa-cert-v01@openssh.com";
 
+const KEY_TYPE: &[u8] = b"ssh-rsa";
+
 /// A key pair, and what a certificate for it is asked for with.
 pub(super) struct RsaKey {
-    pair: KeyPair,
+    /// `None` for one that lies in its file already: for another certificate its public half is enough.
+    pair: Option<KeyPair>,
     public: PublicKey,
     ask: CertificateAsk,
-    /// It lies in its file already.
-    stored: bool,
 }
-
-const ARMOUR: &str = "PRIVATE KEY";
 
 impl RsaKey {
     /// A new one, for the authority with this scope.
     pub(super) fn generate(scope: &'static str) -> Result<Self, String> {
-        let pair = KeyPair::generate(KeySize::Rsa2048).ok();
-        let key = pair.and_then(|pair| Self::of(pair, scope, false));
-        key.ok_or_else(|| "no key can be made on this machine".to_owned())
+        let no_key = "no key can be made on this machine";
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| no_key)?;
+        let numbers = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+        let public = PublicKey::rsa_from_n_e(&numbers.n, &numbers.e).map_err(|_| no_key)?;
+        Ok(Self { pair: Some(pair), public, ask: CertificateAsk::new(scope, &numbers.n, &numbers.e) })
     }
 
     /// The one of the last certificate, for the next: ssh then never meets the one with the other's.
@@ -43,19 +46,17 @@ impl RsaKey {
 
     /// The one that this text is the file of.
     pub(super) fn of_file(asked: &Asked, file: &Secret) -> Option<Self> {
-        let der = unarmour(ARMOUR, file)?;
-        Self::of(KeyPair::from_pkcs8(&der).ok()?, asked.cloud.ssh_scope(), true)
+        let (blob, private) = private_file::read(file)?;
+        let mut rest = private.as_slice();
+        (take(&mut rest)? == KEY_TYPE).then_some(())?;
+        let [n, e] = [take(&mut rest)?, take(&mut rest)?].map(unsigned);
+        let public = PublicKey::rsa_from_n_e(n, e).ok().filter(|public| public.blob() == blob)?;
+        Some(Self { pair: None, public, ask: CertificateAsk::new(asked.cloud.ssh_scope(), n, e) })
     }
 
     /// The public half as an SSH public key (RFC 4253 §6.6).
     pub(super) fn ssh_public(&self) -> Vec<u8> {
         self.public.blob().to_vec()
-    }
-
-    fn of(pair: KeyPair, scope: &'static str, stored: bool) -> Option<Self> {
-        let numbers = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-        let public = PublicKey::rsa_from_n_e(&numbers.n, &numbers.e).ok()?;
-        Some(Self { pair, public, ask: CertificateAsk::new(scope, &numbers.n, &numbers.e), stored })
     }
 
     /// What to ask for.
@@ -85,14 +86,21 @@ impl RsaKey {
             Some(held) => held.hold_or_say(asked, note, given.refresh_token.as_ref(), now),
             None => note,
         };
-        let pem = if self.stored { None } else { Some(self.pem()?) };
-        keep(asked, pem.as_ref(), &format!("{CERTIFICATE_TYPE} {text} {name}\n"), &note)?;
+        let file = self.pair.as_ref().map(|pair| self.file(pair, &name)).transpose()?;
+        keep(asked, file.as_ref(), &format!("{CERTIFICATE_TYPE} {text} {name}\n"), &note)?;
         Ok(name)
     }
 
-    fn pem(&self) -> Result<Secret, String> {
-        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&self.pair).map_err(|_| "the key cannot be written")?;
-        Ok(armour(ARMOUR, der.as_ref()))
+    fn file(&self, pair: &KeyPair, comment: &str) -> Result<Secret, String> {
+        let wrong = || "the key cannot be written".to_owned();
+        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(pair).map_err(|_| wrong())?;
+        let [n, e, d, p, q, inverse] = numbers(der.as_ref()).ok_or_else(wrong)?;
+        let mut private = Zeroizing::new(string(KEY_TYPE));
+        for number in [n, e, d, inverse, p, q] {
+            private.extend(string(number));
+        }
+        let check = u32::from_be_bytes(random().ok_or_else(wrong)?);
+        Ok(private_file::write(self.public.blob(), &private, check, comment))
     }
 
     fn certified(&self, text: &str, now: Timestamp) -> Result<String, String> {
@@ -108,6 +116,44 @@ impl RsaKey {
         login_name(&certificate)
             .ok_or_else(|| "Entra's certificate does not name exactly one principal".to_owned())
     }
+}
+
+/// A number of ssh's without the zero byte that makes it none below zero.
+fn unsigned(number: &[u8]) -> &[u8] {
+    number.strip_prefix(&[0]).unwrap_or(number)
+}
+
+/// The numbers of a private key (RFC 8017 §A.1.2) in the document that the crypto library gives out (PKCS#8, RFC 5958 §2):
+/// n, e, d, p, q and the inverse of q. Signed and big-endian, as ssh writes its own.
+fn numbers(pkcs8: &[u8]) -> Option<[&[u8]; 6]> {
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    const OCTETS: u8 = 0x04;
+    let mut outer = element(&mut { pkcs8 }, SEQUENCE)?;
+    let _version = element(&mut outer, INTEGER)?;
+    let _algorithm = element(&mut outer, SEQUENCE)?;
+    let mut inner = element(&mut element(&mut outer, OCTETS)?, SEQUENCE)?;
+    let _version = element(&mut inner, INTEGER)?;
+    let mut next = || element(&mut inner, INTEGER);
+    let [n, e, d, p, q] = [next()?, next()?, next()?, next()?, next()?];
+    let (_d_mod_p, _d_mod_q) = (next()?, next()?);
+    Some([n, e, d, p, q, next()?])
+}
+
+/// What is in the next element of DER, which must have this tag.
+fn element<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+    let (first, tail) = rest.split_first()?;
+    let (length, tail) = tail.split_first()?;
+    let (length, tail) = match *length {
+        short @ 0..=0x7f => (usize::from(short), tail),
+        // In so many bytes; no key of ours needs more than two.
+        0x81 => (usize::from(*tail.first()?), tail.get(1..)?),
+        0x82 => (usize::from(u16::from_be_bytes(*tail.first_chunk()?)), tail.get(2..)?),
+        _ => return None,
+    };
+    let (inside, tail) = tail.split_at_checked(length)?;
+    *rest = tail;
+    (*first == tag).then_some(inside)
 }
 
 #[cfg(test)]
@@ -164,6 +210,41 @@ pub(super) mod tests {
         assert_eq!(keygen(&["-y", "-f"], "id_rsa").split(' ').nth(1).unwrap().trim(), key.public.to_base64());
         let shown = keygen(&["-L", "-f"], "id_rsa-cert.pub");
         assert!(shown.contains("user certificate") && shown.contains("Alice@Contoso.com"), "{shown}");
+    }
+
+    /// OpenSSH 10.3 ends in a fault with the other form.
+    #[test]
+    fn the_key_is_in_opensshs_own_form_and_its_public_half_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (asked, key) = (asking(folder.path(), How::Browser), key());
+        keep(&key, &asked, &certificate(&key, |one| one)).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("id_rsa")).unwrap();
+        assert!(text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"), "{text}");
+        let again = RsaKey::of_last(&asked).unwrap();
+        assert!(again.pair.is_none() && again.public == key.public);
+        let ask = |key: &RsaKey| {
+            key.ask().on(crate::entra::oauth::Form::new(&[])).get("req_cnf").map(str::to_owned)
+        };
+        assert!(ask(&again).is_some() && ask(&again) == ask(&key));
+        for at in 0..text.len() - 1 {
+            assert!(RsaKey::of_file(&asked, &Secret::new(text[..at].to_owned())).is_none(), "{at}");
+        }
+        let other = super::super::key::Key::generate().unwrap().private_file(7, "").unwrap();
+        assert!(RsaKey::of_file(&asked, &other).is_none());
+    }
+
+    #[test]
+    fn a_document_that_is_cut_or_of_something_else_has_no_numbers() {
+        let key = key();
+        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(key.pair.as_ref().unwrap()).unwrap();
+        let whole = der.as_ref();
+        assert!(numbers(whole).is_some());
+        assert!((0..whole.len()).all(|at| numbers(&whole[..at]).is_none()));
+        for at in [0, 4, 7] {
+            let mut other = whole.to_vec();
+            other[at] ^= 1;
+            assert!(numbers(&other).is_none(), "tag at {at}");
+        }
     }
 
     #[test]

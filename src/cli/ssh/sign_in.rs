@@ -2,10 +2,9 @@
 
 use nightlatch_jwt::ClientHeader;
 use nightlatch_model::{AuthContext, Secret, Timestamp};
-use nightlatch_tokens::Claims;
-use serde_json::Value;
 
 use super::asked::Asked;
+use super::challenge::{both, satisfied};
 use super::files::{Note, keep};
 use super::held::Held;
 use super::key::Key;
@@ -13,7 +12,7 @@ use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
 use crate::clock::Clock;
 use crate::entra::http::{Http, ProxyRule};
 use crate::entra::sign_in::{
-    Browser, Identified, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish, context_claims,
+    Browser, Identified, NoCertificate, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish, context_claims,
 };
 
 /// Signs the person in, and writes the files. The name that signed in.
@@ -27,15 +26,16 @@ pub(super) fn sign_in(
     let header = ClientHeader::ed25519(key.public(), &random().ok_or_else(no_random)?);
     let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
     let entra = SignIn::new(http, &asked.cloud.endpoints().login, asked.tenant, asked.client);
-    let (browser, code) =
-        in_browser(&entra, &wish(asked, login_hint)?, |browser| browser.with_nonce(header.commitment()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| why.to_string())?;
-    // The page took its time.
-    let now = clock.now();
-    let signed: Identified =
-        runtime.block_on(entra.redeem_id_token(&browser, &code, now)).map_err(|why| why.sentence)?;
-    write(asked, &key, &header, &signed, held, now)?;
+    let attempt = async |wish: &Wish| {
+        let bind = |browser: Browser| browser.with_nonce(header.commitment());
+        let (browser, code) = in_browser(&entra, wish, bind).map_err(NoCertificate::Refused)?;
+        // The page took its time.
+        entra.redeem_id_token(&browser, &code, clock.now()).await.map_err(NoCertificate::from)
+    };
+    let signed: Identified = runtime.block_on(satisfied(&wish(asked, login_hint)?, attempt))?;
+    write(asked, &key, &header, &signed, held, clock.now())?;
     Ok(signed.person.username)
 }
 
@@ -48,25 +48,6 @@ pub(super) fn wish(asked: &Asked, login_hint: Option<String>) -> Result<Wish, St
     };
     let (fresh, again, once) = (asked.fresh, asked.again, !asked.hold);
     Ok(Wish { claims, login_hint, fresh, again, once, scopes: Vec::new() })
-}
-
-/// The claims of both, member by member; where both say something else of the same, the challenge has it.
-fn both(context: &Claims, challenge: &Claims) -> Result<Claims, String> {
-    fn add(to: &mut Value, from: Value) {
-        match (to, from) {
-            (Value::Object(to), Value::Object(from)) => {
-                for (name, value) in from {
-                    add(to.entry(name).or_insert(Value::Null), value);
-                }
-            }
-            (to, from) => *to = from,
-        }
-    }
-    let read =
-        |claims: &Claims| serde_json::from_str::<Value>(claims.as_str()).map_err(|why| why.to_string());
-    let mut all = read(context)?;
-    add(&mut all, read(challenge)?);
-    Claims::new(&all.to_string()).map_err(|why| why.to_string())
 }
 
 /// Writes the files for whoever signed in; none when the sign-in lacks the context that was asked for.
