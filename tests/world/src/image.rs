@@ -34,6 +34,12 @@ const PACKAGES: [&str; 19] = [
     "openssl",
 ];
 
+/// What a node of a newer Debian needs as well: without it logind lets nobody but root linger.
+const NEWER_PACKAGES: [&str; 1] = ["polkitd"];
+
+/// What the host has installed, below an image of its own release.
+const STATUS: &str = "/var/lib/dpkg/status";
+
 const HOST_SCRIPT: &str = concat!(include_str!("node/image_parts.sh"), include_str!("node/image_host.sh"));
 const DEBIAN_SCRIPT: &str =
     concat!(include_str!("node/image_parts.sh"), include_str!("node/image_debian.sh"));
@@ -49,8 +55,10 @@ pub enum Release {
     AsTold,
     /// The host's own.
     Host,
-    /// Debian 13, "trixie". Only a Debian host can make it: the packages come from its own mirrors.
+    /// Debian 13. Only a Debian host can make it: the packages come from its own mirrors.
     Trixie,
+    /// Debian 13 with the newest OpenSSH that is made for it: it changes from month to month.
+    TrixieBackports,
 }
 
 impl Release {
@@ -61,15 +69,28 @@ impl Release {
         match std::env::var(RELEASE_VARIABLE).as_deref() {
             Err(_) | Ok("") => Ok(Self::Host),
             Ok("trixie") => Ok(Self::Trixie),
-            Ok(other) => Err(WorldError::new(format!("{RELEASE_VARIABLE}={other}: there is only trixie"))),
+            Ok("trixie-backports") => Ok(Self::TrixieBackports),
+            Ok(other) => Err(WorldError::new(format!(
+                "{RELEASE_VARIABLE}={other}: there are trixie and trixie-backports"
+            ))),
         }
     }
 
-    /// Whether this host can make such a node: Debian's own mirrors and keys are a Debian host's.
-    #[must_use]
-    pub fn is_possible_here(self) -> bool {
-        let host = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        self != Self::Trixie || host.lines().any(|line| line == "ID=debian")
+    /// The release's name, where it is not the host's.
+    const fn other(self) -> Option<&'static str> {
+        match self {
+            Self::Trixie => Some("trixie"),
+            Self::TrixieBackports => Some("trixie-backports"),
+            Self::AsTold | Self::Host => None,
+        }
+    }
+
+    /// How its image is made, and from which packages beside those of all.
+    const fn recipe(self) -> (&'static str, &'static [&'static str]) {
+        match self.other() {
+            Some(_) => (DEBIAN_SCRIPT, &NEWER_PACKAGES),
+            None => (HOST_SCRIPT, &[]),
+        }
     }
 }
 
@@ -88,7 +109,7 @@ pub struct Image {
 impl Image {
     /// What lies below it in a node's root: the host's own root, or nothing.
     pub(crate) fn below(&self) -> &'static str {
-        if self.release == Release::Trixie { "" } else { "/" }
+        if self.release.other().is_some() { "" } else { "/" }
     }
 
     /// The tar file that becomes the upper side of a node's root.
@@ -150,7 +171,7 @@ pub fn prepare() -> Result<Image, WorldError> {
 pub(crate) fn prepare_of(release: Release) -> Result<Image, WorldError> {
     check_host()?;
     let release = release.told()?;
-    let name = if release == Release::Trixie { "node-image-trixie" } else { "node-image" };
+    let name = release.other().map_or_else(|| "node-image".to_owned(), |name| format!("node-image-{name}"));
     let cache = target_folder().join(name);
     fs::create_dir_all(&cache).map_err(|why| WorldError::io(cache.display(), &why))?;
     let lock_path = cache.join("lock");
@@ -169,11 +190,9 @@ pub(crate) fn prepare_of(release: Release) -> Result<Image, WorldError> {
 fn image_key(release: Release) -> Result<String, WorldError> {
     let mut hasher = DefaultHasher::new();
     PACKAGES.hash(&mut hasher);
-    let (script, below) = match release {
-        Release::Trixie => (DEBIAN_SCRIPT, &["/etc/os-release"][..]),
-        Release::AsTold | Release::Host => (HOST_SCRIPT, &["/etc/os-release", "/var/lib/dpkg/status"][..]),
-    };
-    script.hash(&mut hasher);
+    release.recipe().hash(&mut hasher);
+    let below =
+        if release.other().is_some() { &["/etc/os-release"][..] } else { &["/etc/os-release", STATUS] };
     for path in below {
         fs::read(path).map_err(|why| WorldError::io(path, &why))?.hash(&mut hasher);
     }
@@ -195,12 +214,9 @@ fn build(release: Release, cache: &Path, file: &Path) -> Result<(), WorldError> 
         .map_err(|why| WorldError::io("a folder in /tmp", &why))?;
     let part = file.with_extension("part");
     let mut command = Command::new("unshare");
-    let (script, suite) = match release {
-        Release::Trixie => (DEBIAN_SCRIPT, Some("trixie")),
-        Release::AsTold | Release::Host => (HOST_SCRIPT, None),
-    };
+    let (script, more) = release.recipe();
     command.args(["--mount", "--propagation", "private", "sh", "-c", script, "image.sh"]);
-    command.arg(scratch.path()).arg(&part).args(suite).args(PACKAGES);
+    command.arg(scratch.path()).arg(&part).args(release.other()).args(PACKAGES).args(more);
     let done = output(&mut command)?;
     if !done.status.success() {
         let said = [done.stdout, done.stderr].concat();

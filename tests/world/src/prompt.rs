@@ -40,10 +40,16 @@ impl AtThePrompt {
         self.folder.path().join(name)
     }
 
-    /// What the last prompt said.
+    /// What the last prompt said, with what was shown before it: sshd since 10 sends the text of PAM apart, which ssh shows
+    /// on the terminal, and before in the prompt itself.
     #[must_use]
     pub fn said(&self) -> Option<String> {
-        std::fs::read_to_string(self.path("said")).ok()
+        let prompt = std::fs::read_to_string(self.path("said")).ok()?;
+        Some(format!("{}{prompt}", self.shown()))
+    }
+
+    fn shown(&self) -> String {
+        std::fs::read_to_string(self.path("stderr")).unwrap_or_default()
     }
 
     /// The code in it.
@@ -91,7 +97,8 @@ impl AtThePrompt {
         let all: Vec<&str> = ["-o", "BatchMode=no"].iter().chain(options).copied().collect();
         let mut command = node.ssh_command(person, user, &all, words)?;
         command.env("SSH_ASKPASS", self.path("askpass")).env("SSH_ASKPASS_REQUIRE", "force");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let shown = std::fs::File::create(self.path("stderr")).map_err(wrong)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(shown);
         let start = Instant::now();
         let mut child = command.spawn().map_err(wrong)?;
         wait_until("a prompt or an end", PROMPT_LIMIT, || {
@@ -105,7 +112,7 @@ impl AtThePrompt {
         Ok(SshOutcome {
             status: done.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+            stderr: self.shown(),
             elapsed: start.elapsed(),
         })
     }

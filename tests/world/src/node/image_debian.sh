@@ -1,10 +1,12 @@
 #!/bin/sh
 # Makes the image of a node of another Debian release than the host's, with the host's own apt: a whole root.
-# Runs in a mount namespace of its own (unshare -m). Arguments: scratch folder, result, release, packages...
+# Runs in a mount namespace of its own (unshare -m). Arguments: scratch folder, result, release, packages... With
+# `-backports` behind the release OpenSSH is the newest that was made for it.
 set -eu
 scratch=$1
 result=$2
-suite=$3
+suite=${3%-backports}
+backports=${3#"$suite"}
 shift 3
 
 mount -t tmpfs -o mode=0755 tmpfs "$scratch"
@@ -21,6 +23,13 @@ for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources; do
     sed -E "/^[[:space:]]*(Suites:|deb )/s/\b$VERSION_CODENAME\b/$suite/g" "$file" >"$apt/${file##*/}"
     list=$apt/${file##*/}
 done
+if [ -n "$backports" ]; then
+    sed -E -i -e "/^Suites:/s/$suite-updates/& $suite-backports/" \
+        -e "s/^(deb .*) $suite-updates (.*)/&\n\1 $suite-backports \2/" "$list"
+    for name in server client sftp-server; do
+        set -- "$@" "openssh-$name/$suite-backports"
+    done
+fi
 # The host's settings (proxies, how old a list may be) stay in force: this only adds to them.
 cat >"$apt/apt.conf" <<END
 Dir::State "$apt/";
@@ -57,7 +66,8 @@ rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/
 furnish
 mkdir "$root/debs"
 mount --bind "$apt/debs" "$root/debs"
-chroot "$root" sh -c 'dpkg --force-depends --install /debs/*.deb && dpkg --audit && apt-get check'
+# All at once and in no order: what is set up before what it asks for fails, and is asked again.
+chroot "$root" sh -c 'dpkg --force-depends --install /debs/*.deb || dpkg --configure --pending; dpkg --audit && apt-get check'
 umount "$root/debs"
 rmdir "$root/debs"
 rm -f "$root"/var/cache/apt/*.bin "$root"/var/log/*.log "$root"/var/cache/debconf/*-old
