@@ -33,6 +33,7 @@ mod matrix;
 mod node_state;
 mod observe;
 mod openpubkey;
+mod opkssh;
 mod own_client;
 mod past_bugs;
 mod people;

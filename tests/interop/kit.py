@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the drivers share: virtual environments at pinned versions, gRPC stubs, and how a driver reports.
 
-    kit.py sdk|az|node|node-program|stubs|oidc|rust      makes it if it is not there, and prints where it is
+    kit.py sdk|az|node|node-program|stubs|oidc|rust|opkssh      makes it if it is not there, and prints where it is
 
 Everything lands under the target folder. A driver prints one line of JSON with what it saw, and ends with
 another status than 0 when that is not what it was told to expect.
@@ -13,9 +13,11 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -100,6 +102,56 @@ def rust():
     return folder / "debug"
 
 
+# Debian's releases with an opkssh in them: the program's name for each, and what its version begins with. The new one moves.
+OPKSSH = {"new": ("forky", ""), "old": ("trixie", "0.4.")}
+
+
+def opkssh():
+    """The folder of two opkssh, `new` and `old`: as Debian builds them, by the apt and from the mirrors of a Debian host. It
+    is empty where the host is another one."""
+    def make(folder):
+        folder.mkdir(parents=True)
+        release = dict(line.split("=", 1) for line in pathlib.Path("/etc/os-release").read_text().splitlines())
+        if release.get("ID") != "debian":
+            return
+        for name, (suite, begins) in OPKSSH.items():
+            with tempfile.TemporaryDirectory() as scratch:
+                package = fetched("opkssh", release["VERSION_CODENAME"], suite, pathlib.Path(scratch))
+                version = package.name.split("_")[1]
+                if not version.startswith(begins):
+                    raise SystemExit(f"{suite} has opkssh {version}, and {begins} was looked for")
+                subprocess.run(["dpkg-deb", "--extract", package, scratch], check=True)
+                shutil.copy(pathlib.Path(scratch) / "usr/bin/opkssh", folder / name)
+
+    return made_once(TARGET / "interop-opkssh", [HERE / "kit.py"], make)
+
+
+def fetched(package, host, suite, scratch):
+    """A package of another release, with the host's settings and keys and none of its lists."""
+    lists = scratch / "lists"
+    for part in (lists / "partial", scratch / "parts"):
+        part.mkdir(parents=True)
+    for source in ("/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources"):
+        if os.path.exists(source) and os.path.getsize(source):
+            text = pathlib.Path(source).read_text()
+            # Of the other release the main part alone: testing has no updates.
+            text = re.sub(rf"^(Suites:).*\b{host}\b.*-updates.*$", rf"\1 {suite}", text, flags=re.M)
+            text = re.sub(rf"^(deb(?: \[.*\])? \S+) {host} ", rf"\1 {suite} ", text, flags=re.M)
+            kept = scratch / os.path.basename(source)
+            kept.write_text(text)
+            sources = kept
+    options = {
+        "Dir::State::lists": lists, "Dir::Cache": scratch, "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": scratch / "parts", "Dir::Etc::preferencesparts": scratch / "parts",
+        "APT::Sandbox::User": "root", "APT::Update::Post-Invoke-Success::": "true",
+    }
+    apt = ["apt-get", "-qq", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+    subprocess.run([*apt, "update"], check=True, stdout=sys.stderr)
+    subprocess.run([*apt, "download", f"{package}/{suite}"], check=True, stdout=sys.stderr, cwd=scratch)
+    (file,) = scratch.glob(f"{package}_*.deb")
+    return file
+
+
 def claims(token):
     """The claims of a JWT, unchecked."""
     body = token.split(".")[1]
@@ -134,7 +186,7 @@ def report(main):
 
 def main():
     what = sys.argv[1]
-    others = {"oidc": oidc, "stubs": stubs, "rust": rust, "node-program": node_program}
+    others = {"oidc": oidc, "stubs": stubs, "rust": rust, "node-program": node_program, "opkssh": opkssh}
     print(others[what]() if what in others else environment(what))
 
 

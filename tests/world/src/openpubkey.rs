@@ -124,7 +124,7 @@ pub fn openpubkey_holder(
 
 /// Opens the page as a browser would, and follows where it leads.
 const BROWSER: &str = "#!/bin/sh\necho opened >>/run/browser.log\n\
-                       exec curl -sSL --resolve login.microsoftonline.com:443:127.0.0.1 -o /dev/null \"$1\"\n";
+                       exec curl -sSL -b '' --resolve login.microsoftonline.com:443:127.0.0.1 -o /dev/null \"$1\"\n";
 
 /// A local user of the node, `traveller`, with a home and a browser: somebody's own computer.
 ///
