@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nightlatch_emulator::world;
 use nightlatch_world::{
-    Cluster, Node, Person, SshOutcome, Story, WorldError, local_user, playground, prepare,
+    Cluster, Node, NodeSpec, Person, SshOutcome, Story, WorldError, local_user, playground, prepare,
 };
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,7 +60,7 @@ fn tell(story: &mut Story<std::io::Stdout>) -> Option<()> {
     })?;
     let cluster = story.step("node-and-tenant-start", || {
         let start = Instant::now();
-        Cluster::bare(CONFIGURATION).map(|cluster| {
+        Cluster::bare_on(&NodeSpec { keyring: true, ..NodeSpec::default() }, CONFIGURATION).map(|cluster| {
             let boot = cluster.node.boot_time().as_millis();
             (cluster, format!("{} ms, of them {boot} ms to sshd", start.elapsed().as_millis()))
         })

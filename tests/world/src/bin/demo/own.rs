@@ -6,7 +6,7 @@ use nightlatch_emulator::world;
 use nightlatch_openpubkey::{CertificateSpec, Client, KeyType};
 use nightlatch_world::{
     AtThePrompt, Cluster, OPENPUBKEY_SCOPE, Story, WorldError, as_traveller, openpubkey_holder,
-    openpubkey_person, openpubkey_sign_in, register_openpubkey, traveller, wait_until,
+    openpubkey_person, openpubkey_sign_in, register_openpubkey, traveller_of, wait_until,
 };
 use serde_json::json;
 
@@ -15,7 +15,9 @@ use super::{expect_in, explain_last, shorten};
 /// How long rules may take to be in force.
 const RULES_LIMIT: Duration = Duration::from_secs(10);
 /// Every step told here.
-pub(super) const STEPS: usize = 7;
+pub(super) const STEPS: usize = 8;
+/// The traveller's uid: the kernel that holds their keys is the host's, where nobody else has it.
+const UID: u32 = 61_000;
 
 pub(super) fn tell(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> {
     let name = world::ALICE.upn;
@@ -76,7 +78,7 @@ fn step_up(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> 
     })?;
     story.step("step-up-at-the-prompt-logs-in", || at_the_prompt(cluster))?;
     story.step("step-up-shown-logs-in", || {
-        traveller(node)?;
+        traveller_of(node, &format!("--uid {UID}"))?;
         let words = command.trim_start_matches("nightlatch ");
         let made = as_traveller(node, &format!("{words} --login-hint {name}"))?;
         let login = as_traveller(node, "ssh -O StrictHostKeyChecking=no 127.0.0.1 -- id -un")?;
@@ -89,7 +91,29 @@ fn step_up(story: &mut Story<std::io::Stdout>, cluster: &Cluster) -> Option<()> 
             return Err(WorldError::new(format!("{}{}", text(&made.stderr), text(&login.stderr))));
         }
         Ok(((), who))
-    })
+    })?;
+    story.step("renewed-without-a-page", || renewed(cluster))
+}
+
+/// Entra's own certificate is about to end all the time; the person signs in once. Then the person ends it.
+fn renewed(cluster: &Cluster) -> super::Told {
+    let (node, name) = (&cluster.node, world::ALICE.upn);
+    let seconds = |n: u32| cluster.tenant.control("PUT", "time", &json!({"certificate_seconds": n}));
+    let pages = || node.shell("wc -l </run/browser.log").map(|text| text.trim().parse().unwrap_or(0));
+    let before: u32 = pages()?;
+    seconds(500)?;
+    let words =
+        format!("ssh --kind entra --login-hint {name} -O StrictHostKeyChecking=no 127.0.0.1 -- id -un");
+    let logins = (0..3).map(|_| as_traveller(node, &words)).collect::<Result<Vec<_>, _>>();
+    let forgot = as_traveller(node, "cert --forget")?;
+    seconds(3_600)?;
+    let (logins, pages) = (logins?, pages()? - before);
+    let whole = logins.iter().all(|login| text(&login.stdout).trim() == name) && forgot.status.success();
+    if !whole || pages != 1 {
+        let said: String = logins.iter().chain([&forgot]).map(|one| text(&one.stderr)).collect();
+        return Err(WorldError::new(format!("{pages} pages: {said}")));
+    }
+    Ok(((), format!("{} certificates, {pages} page; {}", logins.len(), text(&forgot.stdout).trim())))
 }
 
 /// Where it is turned on, the same is shown with a code on another device while sshd waits: with a certificate of Entra's own.
