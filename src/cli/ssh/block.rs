@@ -28,8 +28,10 @@ pub(super) fn block(arguments: &ConfigArguments, asked: &Asked, program: &str) -
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@:".contains(&b) || more.contains(&b))
     };
     let paths = [folder.as_str(), program].into_iter().chain(token.as_deref());
-    if !paths.into_iter().all(|text| plain(text, b"")) || !plain(&hosts, b"*?!,") {
-        let why = "a host pattern or a path here has a character that ssh or the shell would read otherwise";
+    let hint = asked.hint.as_deref();
+    let texts = paths.into_iter().chain(hint);
+    if !texts.into_iter().all(|text| plain(text, b"")) || !plain(&hosts, b"*?!,") {
+        let why = "a host pattern, a name or a path here has a character that ssh or the shell would read otherwise";
         return Err(why.into());
     }
     let mut more = token.map_or_else(String::new, |file| format!(" --federated-token-file {file}"));
@@ -46,6 +48,9 @@ pub(super) fn block(arguments: &ConfigArguments, asked: &Asked, program: &str) -
             Expiration::Refreshed => "oidc-refreshed".to_owned(),
         };
         more = format!("{more} --expiration {lasts}");
+    }
+    if let Some(hint) = hint {
+        more = format!("{more} --login-hint {hint}");
     }
     if arguments.cert.once {
         more.push_str(" --once");

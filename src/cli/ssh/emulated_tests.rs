@@ -84,5 +84,5 @@ async fn the_emulated_tenant_renews_what_it_certified() {
 
     tenant.control("POST", &format!("/control/users/{NAME}/revoke"), json!({})).await;
     assert_eq!(again().await, Ok(Renewed::Page(None)));
-    assert!(held.of(&asked, &last(&asked).unwrap()).is_none());
+    assert!(held.of(folder.path(), asked.way(), &last(&asked).unwrap()).is_none());
 }

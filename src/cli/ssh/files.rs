@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::{Asked, How};
 use super::held::HELD_S;
-use super::key::Key;
-use super::rsa::RsaKey;
+use super::private_file;
 use crate::entra::clouds::Cloud;
 use crate::store::{read_capped, replace_file};
 
@@ -52,13 +51,15 @@ pub(super) struct Files {
 
 /// A sign-in whose certificate lies beside this note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Note {
     pub(super) tenant: String,
     pub(super) client: String,
     #[serde(default = "public_cloud")]
     pub(super) cloud: String,
     pub(super) name: String,
+    /// By which name it was asked for, where that was given: a page may know a person by another one.
+    #[serde(default)]
+    pub(super) hint: Option<String>,
     /// When: of an OpenPubkey certificate what its first ID token says, from which nodes count.
     pub(super) signed_in: i64,
     /// The contexts that it satisfied.
@@ -87,6 +88,7 @@ impl Note {
             client: asked.client.to_string(),
             cloud: asked.cloud.to_string(),
             name: name.to_owned(),
+            hint: asked.hint.clone(),
             signed_in: now.0,
             acrs: Vec::new(),
             oid: None,
@@ -95,27 +97,39 @@ impl Note {
         }
     }
 
+    /// About a renewal of this sign-in, which gave a certificate for `name`.
+    pub(super) fn renewed(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
     /// The name to propose on the next page.
-    pub(super) fn hint(&self) -> Option<String> {
+    pub(super) fn proposed(&self) -> Option<String> {
         self.name.contains('@').then(|| self.name.clone())
     }
 }
 
 /// The note about the last sign-in, if it was to the same, and by whom it is to be.
 pub(super) fn last(asked: &Asked) -> Option<Note> {
-    let note = note_in(&asked.folder, asked.way())?;
+    let note = note_in(&asked.folder, asked.way()).ok()??;
     let told = |written: &str, asked: String| written == asked;
     let same = told(&note.tenant, asked.tenant.to_string())
         && told(&note.client, asked.client.to_string())
         && told(&note.cloud, asked.cloud.to_string());
-    let by = asked.hint.as_ref().is_none_or(|hint| hint.eq_ignore_ascii_case(&note.name));
+    let names = [Some(&note.name), note.hint.as_ref()];
+    let by = asked
+        .hint
+        .as_ref()
+        .is_none_or(|hint| names.into_iter().flatten().any(|name| name.eq_ignore_ascii_case(hint)));
     (same && by).then_some(note)
 }
 
-/// The note about the last sign-in of this way.
-pub(super) fn note_in(folder: &Path, way: &Way) -> Option<Note> {
-    let bytes = read_capped(&folder.join(way.note), MAX_NOTE_BYTES).ok()??;
-    serde_json::from_slice(&bytes).ok()
+/// The note about the last sign-in of this way, if there is one.
+pub(super) fn note_in(folder: &Path, way: &Way) -> Result<Option<Note>, String> {
+    let path = folder.join(way.note);
+    let Some(bytes) = read_capped(&path, MAX_NOTE_BYTES).map_err(|why| with_cause(&why))? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// The last sign-in, if it was to the same, its certificate is good for a while and shows what is asked for.
@@ -151,12 +165,7 @@ fn good(asked: &Asked, now: Timestamp, spare: i64) -> Option<Note> {
 
 /// Whether the key that lies there is the certificate's: two machines with one home may have written them.
 fn is_of_key(asked: &Asked, certificate: &Certificate) -> bool {
-    let Some(file) = private_key(asked) else { return false };
-    let own = if asked.how == How::OpenPubkey {
-        Key::read(&file).map(|key| key.ssh_public())
-    } else {
-        RsaKey::of_file(asked, &file).map(|key| key.ssh_public())
-    };
+    let own = private_key(asked).and_then(|file| private_file::public(&file));
     own.as_deref() == Some(certificate.subject_key().blob())
 }
 

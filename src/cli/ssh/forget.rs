@@ -21,9 +21,12 @@ pub(super) struct Forgotten {
 /// Takes what the kernel holds away, and the key and the certificate of each note. Files that no note speaks of are not ours.
 pub(super) fn forget(folder: &Path, held: Result<Held, String>) -> Result<Forgotten, String> {
     let _turn = if folder.exists() { Some(Turn::in_folder(folder)?) } else { None };
+    // Nothing is half forgotten for a note that cannot be read.
+    let notes = WAYS.map(|way| note_in(folder, way));
     let mut forgotten = Forgotten::default();
-    for way in WAYS {
-        let note = note_in(folder, way);
+    for (way, note) in WAYS.into_iter().zip(notes.into_iter().collect::<Result<Vec<_>, _>>()?) {
+        let is_held_here =
+            matches!((&held, &note), (Ok(held), Some(note)) if held.of(folder, way, note).is_some());
         // First what makes certificates, and only then what says that it is there.
         let was_held = match &held {
             Ok(held) => held.forget(folder, way).map_err(|why| why.to_string()),
@@ -36,13 +39,13 @@ pub(super) fn forget(folder: &Path, held: Result<Held, String>) -> Result<Forgot
         remove(folder, way.key)?;
         remove(folder, way.certificate)?;
         if note.held.is_some() {
-            let was_held = was_held.map_err(|why| {
+            was_held.map_err(|why| {
                 format!(
                     "key and certificate are gone, but what renews them is still held: {why}; run this where you signed in, \
                      or restart this computer"
                 )
             })?;
-            forgotten.elsewhere |= !was_held;
+            forgotten.elsewhere |= !is_held_here;
         }
         remove(folder, way.note)?;
         forgotten.names.push(note.name);
@@ -76,7 +79,7 @@ mod tests {
         if held.is_some() {
             let kernel = Held::by_this_process();
             kernel.hold(asked, &note, &Secret::new("r3fresh".into()), NOW).unwrap();
-            assert!(kernel.of(asked, &note).is_some());
+            assert!(kernel.of(&asked.folder, asked.way(), &note).is_some());
         }
     }
 
@@ -103,7 +106,7 @@ mod tests {
             std::fs::write(folder.path().join(name), "the person's own").unwrap();
         }
         assert_eq!(forget(folder.path(), Ok(Held::by_this_process())), Ok(alice()));
-        assert!(Held::by_this_process().of(&asked, &note).is_none());
+        assert!(Held::by_this_process().of(&asked.folder, asked.way(), &note).is_none());
         assert_eq!(left(folder.path()), ["config", "id_ed25519", "id_ed25519-cert.pub"]);
         let nobody = forget(folder.path(), Ok(Held::by_this_process()));
         assert_eq!(nobody, Ok(Forgotten::default()));
@@ -119,14 +122,38 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
         let stray = Forgotten { stray: true, ..Forgotten::default() };
         assert_eq!(forget(&folder, Ok(Held::by_this_process())), Ok(stray));
-        assert!(Held::by_this_process().of(&asked, &note).is_none());
+        assert!(Held::by_this_process().of(&asked.folder, asked.way(), &note).is_none());
         assert_eq!(forget(&folder, Ok(Held::by_this_process())), Ok(Forgotten::default()));
         assert!(!folder.exists());
         // Signed in on another computer with the same home.
         sign_in(&asked, Some("id"));
         Held::by_this_process().forget(&folder, asked.way()).unwrap();
-        let elsewhere = Forgotten { elsewhere: true, ..alice() };
-        assert_eq!(forget(&folder, Ok(Held::by_this_process())), Ok(elsewhere));
+        let elsewhere = || Ok(Forgotten { elsewhere: true, ..alice() });
+        assert_eq!(forget(&folder, Ok(Held::by_this_process())), elsewhere());
+        // The same, and here as well, but before.
+        sign_in(&asked, Some("id"));
+        let there = Note { held: Some("another".into()), ..last(&asked).unwrap() };
+        keep(&asked, None, "certificate\n", &there).unwrap();
+        assert_eq!(forget(&folder, Ok(Held::by_this_process())), elsewhere());
+        assert_eq!(forget(&folder, Ok(Held::by_this_process())), Ok(Forgotten::default()));
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_read_is_no_word_that_nobody_signed_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = asking(folder.path(), How::OpenPubkey);
+        sign_in(&asked, Some("id"));
+        std::fs::write(folder.path().join("entra.json"), "{").unwrap();
+        let why = forget(folder.path(), Ok(Held::by_this_process())).unwrap_err();
+        assert!(why.contains("entra.json: "), "{why}");
+        assert!(left(folder.path()).contains(&"id_ed25519".to_owned()));
+        // A newer client's note says more, and is one all the same.
+        let note = std::fs::read_to_string(folder.path().join("sign-in.json")).unwrap();
+        let newer = note.replacen('{', "{\"more\":1,", 1);
+        std::fs::write(folder.path().join("sign-in.json"), newer).unwrap();
+        std::fs::remove_file(folder.path().join("entra.json")).unwrap();
+        assert_eq!(forget(folder.path(), Ok(Held::by_this_process())), Ok(alice()));
+        assert!(left(folder.path()).is_empty());
     }
 
     #[test]

@@ -72,9 +72,9 @@ impl Held {
     }
 
     /// What is held for the sign-in of this note.
-    pub(super) fn of(&self, asked: &Asked, note: &Note) -> Option<Secret> {
+    pub(super) fn of(&self, folder: &Path, way: &Way, note: &Note) -> Option<Secret> {
         note.held.as_ref()?;
-        let bytes = self.ring.get(&name(&asked.folder, asked.way())).ok()??;
+        let bytes = self.ring.get(&name(folder, way)).ok()??;
         let token = str::from_utf8(&bytes).ok()?.strip_prefix(&owner(note))?.strip_prefix(' ')?;
         Some(Secret::new(token.to_owned()))
     }
@@ -127,7 +127,9 @@ mod tests {
         let (held, asked) = (Held::by_this_process(), asking(folder.path(), How::Browser));
         let ours = note(&asked);
         held.hold(&asked, &ours, &Secret::new("r3fresh".into()), NOW).unwrap();
-        let token = |asked: &Asked, note: &Note| held.of(asked, note).map(|token| token.expose().to_owned());
+        let token = |asked: &Asked, note: &Note| {
+            held.of(&asked.folder, asked.way(), note).map(|token| token.expose().to_owned())
+        };
         assert_eq!(token(&asked, &ours).as_deref(), Some("r3fresh"));
         for other in [asking(&folder.path().join("x"), How::Browser), asking(folder.path(), How::OpenPubkey)]
         {

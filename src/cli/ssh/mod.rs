@@ -30,7 +30,7 @@ mod turn;
 
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
@@ -39,7 +39,7 @@ use serde_json::json;
 
 use self::asked::{Asked, How, asked};
 use self::block::block;
-use self::files::{Files, kept, last, still_good};
+use self::files::{Files, WAYS, Way, kept, last, note_in, still_good};
 use self::held::{Held, may_be_renewed, not_held};
 use self::renewal::Renewed;
 use self::turn::Turn;
@@ -72,7 +72,7 @@ pub(super) struct CertArguments {
     /// The cloud, as `az cloud list` spells it.
     #[arg(long, default_value = "AzureCloud")]
     cloud: String,
-    /// The name to propose on the sign-in page.
+    /// The name to propose on the sign-in page. The certificate of somebody with another name is not used.
     #[arg(long)]
     login_hint: Option<String>,
     /// An authentication context of Conditional Access, `c1` to `c99`, that the sign-in must satisfy. A certificate whose
@@ -252,20 +252,42 @@ fn ready(arguments: &CertArguments) -> Result<Files, u8> {
     if let Some(note) = kept(&asked, clock.now()).filter(|_| !arguments.renew) {
         return Ok(asked.files(note.name));
     }
+    let before = last(&asked);
     let turn = Turn::in_folder(&asked.folder).map_err(said(NO))?;
-    let files = made(asked, arguments.renew, turn.waited, &clock).map_err(said(NO));
+    let in_vain = turn.waited && last(&asked) == before;
+    let folder = asked.folder.clone();
+    let way = asked.way();
+    let files = made(asked, arguments.renew, in_vain, &clock).map_err(said(NO));
+    if files.is_ok() {
+        forget_replaced(&folder, way);
+    }
     drop(turn);
     files
 }
 
-/// A certificate that is new, or that somebody else made while this program waited for its turn.
-fn made(mut asked: Asked, renew: bool, waited: bool, clock: &Clock) -> Result<Files, String> {
+/// Has the kernel forget what no note speaks of any more: of a sign-in before this one, or of another with the same key.
+fn forget_replaced(folder: &Path, way: &Way) {
+    let Ok(held) = Held::by_the_kernel() else { return };
+    for other in WAYS.into_iter().filter(|other| other.key == way.key) {
+        let is_spoken_of =
+            note_in(folder, other).is_ok_and(|note| note.is_some_and(|note| note.held.is_some()));
+        if !is_spoken_of {
+            // It ends with its time where it cannot be forgotten.
+            let _ = held.forget(folder, other);
+        }
+    }
+}
+
+/// A certificate that is new, or that somebody else made while this program waited for its turn. `in_vain`: it waited, and
+/// nobody made any.
+fn made(mut asked: Asked, renew: bool, in_vain: bool, clock: &Clock) -> Result<Files, String> {
     if let Some(note) = kept(&asked, clock.now()).filter(|_| !renew) {
         return Ok(asked.files(note.name));
     }
     let held = asked.hold.then(Held::by_the_kernel).transpose();
     let last = last(&asked);
-    let silently = last.as_ref().filter(|_| !renew && !asked.fresh);
+    let is_wished = renew || asked.fresh;
+    let silently = last.as_ref().filter(|_| !is_wished);
     if let (Some(note), Ok(Some(held))) = (silently, &held)
         && may_be_renewed(note, clock.now())
     {
@@ -281,10 +303,11 @@ fn made(mut asked: Asked, renew: bool, waited: bool, clock: &Clock) -> Result<Fi
             }
         }
     }
-    if waited && !std::io::stderr().is_terminal() {
-        let why = "another sign-in into this folder ended without a certificate, and nobody is here to open one page after the \
-                   other: run `nightlatch cert` in a terminal";
-        return Err(why.into());
+    let opens_a_page = !matches!(asked.how, How::Pipeline(_));
+    if in_vain && opens_a_page && !is_wished && !std::io::stderr().is_terminal() {
+        let why = "there is still no certificate after somebody else's sign-in into this folder, and nobody is here for one page \
+                   after the other: run `nightlatch cert` in a terminal";
+        return last_resort(&asked, why, clock).ok_or_else(|| why.to_owned());
     }
     let held = held.unwrap_or_else(|why| {
         complain(&not_held(why));
@@ -292,9 +315,8 @@ fn made(mut asked: Asked, renew: bool, waited: bool, clock: &Clock) -> Result<Fi
     });
     asked.hold = held.is_some();
     // Who is still signed in in the browser is not asked anything: its page opens and closes.
-    let again = last.and_then(|note| note.hint()).filter(|_| asked.hint.is_none());
-    asked.again = again.is_some();
-    let hint = asked.hint.clone().or(again);
+    asked.again = last.is_some();
+    let hint = asked.hint.clone().or_else(|| last?.proposed());
     let name = match &asked.how {
         How::OpenPubkey => sign_in::sign_in(&asked, hint, held.as_ref(), clock),
         How::Browser | How::Device => person::sign_in(&asked, hint, held.as_ref(), clock),

@@ -46,19 +46,35 @@ pub(super) fn write(public: &[u8], private: &[u8], check: u32, comment: &str) ->
 /// The key's SSH public key, and what [`write`] was given as `private` with comment and padding behind it; `None` for any
 /// other file.
 pub(super) fn read(file: &Secret) -> Option<(Vec<u8>, Zeroizing<Vec<u8>>)> {
-    let (body, _) = file.expose().strip_prefix(BEGIN)?.split_once(END.trim_end())?;
-    let body = Zeroizing::new(body.replace('\n', ""));
-    let bytes = Zeroizing::new(STANDARD.decode(body.as_bytes()).ok()?);
-    let mut rest = bytes.strip_prefix(MAGIC)?;
-    for expected in PLAIN {
-        (take(&mut rest)? == expected).then_some(())?;
-    }
-    rest = rest.strip_prefix(&1_u32.to_be_bytes())?;
-    let public = take(&mut rest)?.to_vec();
-    let inner = take(&mut rest)?;
+    let bytes = bytes(file)?;
+    let (plain, public, inner) = parts(&bytes)?;
+    plain.then_some(())?;
     let (first, rest) = inner.split_first_chunk::<4>()?;
     let (second, rest) = rest.split_first_chunk::<4>()?;
-    (first == second).then(|| (public, Zeroizing::new(rest.to_vec())))
+    (first == second).then(|| (public.to_vec(), Zeroizing::new(rest.to_vec())))
+}
+
+/// The SSH public key in a file, also in one that its owner has put a passphrase on.
+pub(super) fn public(file: &Secret) -> Option<Vec<u8>> {
+    let bytes = bytes(file)?;
+    parts(&bytes).map(|(_, public, _)| public.to_vec())
+}
+
+fn bytes(file: &Secret) -> Option<Zeroizing<Vec<u8>>> {
+    let (body, _) = file.expose().strip_prefix(BEGIN)?.split_once(END.trim_end())?;
+    let body = Zeroizing::new(body.replace('\n', ""));
+    STANDARD.decode(body.as_bytes()).ok().map(Zeroizing::new)
+}
+
+/// Whether it is without a passphrase, the public half, and the private one.
+fn parts(bytes: &[u8]) -> Option<(bool, &[u8], &[u8])> {
+    let mut rest = bytes.strip_prefix(MAGIC)?;
+    let mut plain = true;
+    for expected in PLAIN {
+        plain &= take(&mut rest)? == expected;
+    }
+    rest = rest.strip_prefix(&1_u32.to_be_bytes())?;
+    Some((plain, take(&mut rest)?, take(&mut rest)?))
 }
 
 /// The next string of RFC 4251 §5.

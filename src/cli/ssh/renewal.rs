@@ -52,7 +52,9 @@ pub(super) async fn renewed(
     now: Timestamp,
 ) -> Result<Renewed, String> {
     let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
-    let Some(token) = held.of(asked, note).filter(|_| shows) else { return Ok(Renewed::Page(None)) };
+    let Some(token) = held.of(&asked.folder, asked.way(), note).filter(|_| shows) else {
+        return Ok(Renewed::Page(None));
+    };
     let end = match asked.how {
         How::OpenPubkey => openpubkey(entra, asked, note, held, &token, now).await,
         _ => entras(entra, asked, note, held, &token, now).await,

@@ -46,7 +46,9 @@ fn forms(server: &Server) -> Vec<HashMap<String, String>> {
 
 /// What the kernel holds for the sign-in whose note lies there.
 fn held(asked: &Asked) -> Option<String> {
-    Held::by_this_process().of(asked, &last(asked)?).map(|token| token.expose().to_owned())
+    Held::by_this_process()
+        .of(&asked.folder, asked.way(), &last(asked)?)
+        .map(|token| token.expose().to_owned())
 }
 
 /// Alice signed in to Entra's authority, and the kernel holds `first`.
@@ -319,6 +321,12 @@ fn another_name_cloud_application_or_tenant_is_another_sign_in() {
     let plain = || Asked { expiration: Expiration::Refreshed, ..asking(folder.path(), How::OpenPubkey) };
     let hint = |name: &str| Asked { hint: Some(name.into()), ..plain() };
     assert!(kept(&hint("Alice@Contoso.com"), NOW).is_some());
+    // Whom the page knows by another name than the certificate has, is known by both.
+    assert!(kept(&hint("a.smith@contoso.com"), NOW).is_none());
+    let by_mail = Note { name: NAME.into(), ..Note::new(&hint("a.smith@contoso.com"), NAME, NOW) };
+    let note = Note { token_ends: Some(NOW.0 + 3_600), ..by_mail };
+    files::keep(&asked, None, &line(&asked), &note).unwrap();
+    assert!(kept(&hint("A.Smith@contoso.com"), NOW).is_some() && kept(&hint(NAME), NOW).is_some());
     for other in [
         hint("adele@contoso.com"),
         Asked { cloud: crate::entra::clouds::Cloud::China, ..plain() },
@@ -327,4 +335,15 @@ fn another_name_cloud_application_or_tenant_is_another_sign_in() {
     ] {
         assert!(kept(&other, NOW).is_none() && last(&other).is_none());
     }
+}
+
+/// Whoever puts a passphrase on the key still uses the certificate.
+#[test]
+fn a_key_with_a_passphrase_is_the_certificates_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (asked, _) = signed_in(folder.path(), "aGVhZA.Y2xhaW1z.c2ln");
+    let mut keygen = std::process::Command::new("ssh-keygen");
+    keygen.args(["-q", "-p", "-P", "", "-N", "secret", "-f"]).arg(folder.path().join("id_ed25519"));
+    assert!(keygen.output().unwrap().status.success());
+    assert!(kept(&asked, NOW).is_some());
 }

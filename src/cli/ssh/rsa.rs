@@ -44,19 +44,13 @@ impl RsaKey {
         Self::of_file(asked, &private_key(asked)?)
     }
 
-    /// The one that this text is the file of.
-    pub(super) fn of_file(asked: &Asked, file: &Secret) -> Option<Self> {
+    fn of_file(asked: &Asked, file: &Secret) -> Option<Self> {
         let (blob, private) = private_file::read(file)?;
         let mut rest = private.as_slice();
         (take(&mut rest)? == KEY_TYPE).then_some(())?;
         let [n, e] = [take(&mut rest)?, take(&mut rest)?].map(unsigned);
         let public = PublicKey::rsa_from_n_e(n, e).ok().filter(|public| public.blob() == blob)?;
         Some(Self { pair: None, public, ask: CertificateAsk::new(asked.cloud.ssh_scope(), n, e) })
-    }
-
-    /// The public half as an SSH public key (RFC 4253 §6.6).
-    pub(super) fn ssh_public(&self) -> Vec<u8> {
-        self.public.blob().to_vec()
     }
 
     /// What to ask for.
@@ -76,12 +70,8 @@ impl RsaKey {
     ) -> Result<String, String> {
         let text = &given.certificate;
         let name = self.certified(text, now)?;
-        let note = Note {
-            signed_in: earlier.map_or(now.0, |note| note.signed_in),
-            // Without another one the last stays good.
-            held: earlier.and_then(|note| note.held.clone()),
-            ..Note::new(asked, &name, now)
-        };
+        // Without another refresh token the last stays good.
+        let note = earlier.map_or_else(|| Note::new(asked, &name, now), |earlier| earlier.renewed(&name));
         let note = match held {
             Some(held) => held.hold_or_say(asked, note, given.refresh_token.as_ref(), now),
             None => note,

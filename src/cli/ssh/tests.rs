@@ -145,7 +145,7 @@ fn what_is_held_is_what_can_be_used() {
 fn who_signed_in_the_last_time_is_known_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let asked = signing_in(folder.path(), None, false);
-    let last_name = |asked: &Asked| last(asked).and_then(|note| note.hint());
+    let last_name = |asked: &Asked| last(asked).and_then(|note| note.proposed());
     assert_eq!(last_name(&asked), None);
     written(&asked, &[]).unwrap();
     assert_eq!(last_name(&asked).as_deref(), Some(NAME));
@@ -187,10 +187,12 @@ fn a_note_from_before_contexts_is_read_and_shows_none() {
     let note = kept(&plain, NOW).unwrap();
     assert_eq!((note.name.as_str(), note.acrs.len()), (NAME, 0));
     assert_eq!(kept(&signing_in(folder.path(), Some("c1"), false), NOW), None);
-    let mut odd = old;
-    odd["acr"] = json!("c1");
-    put(&odd).unwrap();
-    assert_eq!(kept(&plain, NOW), None, "a member that nobody knows");
+    let mut newer = old;
+    newer["acr"] = json!("c1");
+    put(&newer).unwrap();
+    assert!(kept(&plain, NOW).is_some(), "a newer client's");
+    std::fs::write(folder.path().join(BROWSER.note), "{").unwrap();
+    assert_eq!(kept(&plain, NOW), None);
 }
 
 #[test]
@@ -233,6 +235,8 @@ fn the_block_for_ssh_asks_for_the_context_and_never_for_a_browser_each_time() {
     assert_eq!(said("--cloud AzureCloud"), Ok(block("")));
     assert_eq!(said("--acrs c7"), Ok(block(" --acrs c7")));
     assert_eq!(said("--expiration oidc-refreshed"), Ok(block(" --expiration oidc-refreshed")));
+    assert_eq!(said("--login-hint ada@b.c"), Ok(block(" --login-hint ada@b.c")));
+    assert!(said("--login-hint ada;b").is_err());
     // Never as it was written: a shell reads it.
     assert_eq!(said("--once --expiration 90min"), Ok(block(" --expiration 5400s --once")));
     let why = said("--acrs c7 --fresh").unwrap_err();
