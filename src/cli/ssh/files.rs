@@ -129,7 +129,8 @@ pub(super) fn note_in(folder: &Path, way: &Way) -> Result<Option<Note>, String> 
     let Some(bytes) = read_capped(&path, MAX_NOTE_BYTES).map_err(|why| with_cause(&why))? else {
         return Ok(None);
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|why| format!("{}: {why}", path.display()))
+    let unreadable = |why| format!("{}: no note about a sign-in ({why}); remove it", path.display());
+    serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
 }
 
 /// The last sign-in, if it was to the same, its certificate is good for a while and shows what is asked for.

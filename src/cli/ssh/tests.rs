@@ -6,8 +6,8 @@ use clap::Parser;
 use nightlatch_jwt::{ClientHeader, Expiration};
 use nightlatch_model::{Secret, Timestamp};
 
-use super::asked::Asked;
-use super::files::BROWSER;
+use super::asked::{Asked, How};
+use super::files::{BROWSER, kept, last};
 use super::key::Key;
 use super::sign_in::{wish, write};
 use super::*;
