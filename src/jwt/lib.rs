@@ -32,7 +32,7 @@ pub use header::Algorithm;
 pub use key_set::{KeySet, KeySetError, Merged};
 pub use limits::{
     KEY_GRACE_S, MAX_CLAIM_ITEMS, MAX_JWKS_BYTES, MAX_KEYS, MAX_KID_BYTES, MAX_LEEWAY_S, MAX_LIFETIME_S,
-    MAX_PK_TOKEN_BYTES, MAX_STALE_S, MAX_TOKEN_BYTES, REFETCH_S,
+    MAX_PK_TOKEN_BYTES, MAX_REFRESHED_S, MAX_STALE_S, MAX_TOKEN_BYTES, REFETCH_S,
 };
 pub use pk_refusal::PkRefusal;
 pub use pk_token::{Expiration, PROOF_EXTENSION, Proof, WILDCARD_PRINCIPAL, verify_proof};

@@ -5,7 +5,7 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// The longest OpenPubkey token, in bytes: two ID tokens and the client's part.
 pub const MAX_PK_TOKEN_BYTES: usize = 40 * 1024;
 /// How long after the first sign-in a refreshed ID token counts, in seconds: 7 days. A withdrawal is remembered longer.
-pub(crate) const MAX_REFRESHED_S: i64 = 7 * 24 * 3_600;
+pub const MAX_REFRESHED_S: i64 = 7 * 24 * 3_600;
 /// The longest key id, in bytes; Entra's have 27.
 pub const MAX_KID_BYTES: usize = 128;
 /// The most items of a list in a claim; Entra puts at most 200 groups into a token.

@@ -1,10 +1,12 @@
 //! The files of a certificate, and whether the last one is good for another while. Nobody else may read them, and no token
 //! but the ID token of an OpenPubkey certificate stands in them.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nightlatch_jwt::Expiration;
-use nightlatch_model::{Secret, Timestamp};
+use nightlatch_model::{AuthContext, Secret, Timestamp};
 use nightlatch_sshcert::Certificate;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +104,11 @@ impl Note {
         Self { name: name.to_owned(), ..self.clone() }
     }
 
+    /// Whether the sign-in satisfied this context, where one is asked for.
+    pub(super) fn shows(&self, context: Option<AuthContext>) -> bool {
+        context.is_none_or(|context| self.acrs.contains(&context.to_string()))
+    }
+
     /// The name to propose on the next page.
     pub(super) fn proposed(&self) -> Option<String> {
         self.name.contains('@').then(|| self.name.clone())
@@ -111,10 +118,9 @@ impl Note {
 /// The note about the last sign-in, if it was to the same, and by whom it is to be.
 pub(super) fn last(asked: &Asked) -> Option<Note> {
     let note = note_in(&asked.folder, asked.way()).ok()??;
-    let told = |written: &str, asked: String| written == asked;
-    let same = told(&note.tenant, asked.tenant.to_string())
-        && told(&note.client, asked.client.to_string())
-        && told(&note.cloud, asked.cloud.to_string());
+    let same = note.tenant == asked.tenant.to_string()
+        && note.client == asked.client.to_string()
+        && note.cloud == asked.cloud.to_string();
     let names = [Some(&note.name), note.hint.as_ref()];
     let by = asked
         .hint
@@ -144,10 +150,8 @@ pub(super) fn still_good(asked: &Asked, now: Timestamp) -> Option<Note> {
 }
 
 fn good(asked: &Asked, now: Timestamp, spare: i64) -> Option<Note> {
-    let way = asked.way();
     let note = last(asked)?;
-    let whole = certificate(asked).is_some_and(|certificate| is_of_key(asked, &certificate));
-    let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
+    let certificate = certificate(asked).filter(|certificate| is_of_key(asked, certificate))?;
     let age = now.0.saturating_sub(note.signed_in);
     let lasts = match (&asked.how, asked.expiration) {
         (How::OpenPubkey, Expiration::AfterIssue(seconds)) => {
@@ -159,22 +163,18 @@ fn good(asked: &Asked, now: Timestamp, spare: i64) -> Option<Note> {
             let end = |end: i64| end.min(note.signed_in.saturating_add(HELD_S));
             age >= 0 && note.token_ends.is_some_and(|ends| now.plus(spare).0 < end(ends))
         }
-        _ => age >= 0 && outlasts(&asked.folder.join(way.certificate), &note.name, now.plus(spare)),
+        _ => {
+            let is_theirs = login_name(&certificate).as_ref() == Some(&note.name);
+            age >= 0 && is_theirs && !has_ended(&certificate, now.plus(spare))
+        }
     };
-    (whole && shows && lasts).then_some(note)
+    (lasts && note.shows(asked.context)).then_some(note)
 }
 
 /// Whether the key that lies there is the certificate's: two machines with one home may have written them.
 fn is_of_key(asked: &Asked, certificate: &Certificate) -> bool {
     let own = private_key(asked).and_then(|file| private_file::public(&file));
     own.as_deref() == Some(certificate.subject_key().blob())
-}
-
-/// Whether this is the certificate of `name`, and has not ended by then.
-fn outlasts(file: &Path, name: &str, then: Timestamp) -> bool {
-    read_certificate(file).is_some_and(|certificate| {
-        login_name(&certificate).as_deref() == Some(name) && !has_ended(&certificate, then)
-    })
 }
 
 /// The name to log in with: a certificate's only principal, in lower case as names are on a node.
@@ -192,11 +192,8 @@ pub(super) fn has_ended(certificate: &Certificate, then: Timestamp) -> bool {
 
 /// The certificate that lies there.
 pub(super) fn certificate(asked: &Asked) -> Option<Certificate> {
-    read_certificate(&asked.folder.join(asked.way().certificate))
-}
-
-fn read_certificate(file: &Path) -> Option<Certificate> {
-    let text = String::from_utf8(read_capped(file, MAX_CERTIFICATE_BYTES).ok()??).ok()?;
+    let file = asked.folder.join(asked.way().certificate);
+    let text = String::from_utf8(read_capped(&file, MAX_CERTIFICATE_BYTES).ok()??).ok()?;
     let mut words = text.split_whitespace();
     Certificate::from_openssh(words.next()?, words.next()?).ok()
 }
@@ -212,6 +209,12 @@ fn with_cause(why: &dyn std::error::Error) -> String {
     why.source().map_or_else(|| why.to_string(), |cause| format!("{why}: {cause}"))
 }
 
+/// Makes the folder, where there is none, for nobody but its owner.
+pub(super) fn make(folder: &Path) -> Result<(), String> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|why| format!("{}: {why}; name another with --folder", folder.display()))
+}
+
 /// Writes the files into a folder of the person's own; without a `key` the one that is there stays. The note comes last, so
 /// that what it speaks of is there.
 pub(super) fn keep(
@@ -220,10 +223,8 @@ pub(super) fn keep(
     certificate: &str,
     note: &Note,
 ) -> Result<(), String> {
-    use std::os::unix::fs::DirBuilderExt;
     let (folder, way) = (&asked.folder, asked.way());
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|why| format!("{}: {why}", folder.display()))?;
+    make(folder)?;
     // With another key the certificate of before is of no use to anybody.
     for other in WAYS.into_iter().filter(|other| key.is_some() && other.key == way.key) {
         let old = folder.join(other.note);

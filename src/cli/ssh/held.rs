@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nightlatch_jwt::MAX_REFRESHED_S;
 use nightlatch_model::{Secret, Timestamp};
 
 use super::asked::Asked;
@@ -18,7 +19,7 @@ use crate::store::{Keyring, KeyringError};
 
 /// How long after a sign-in its certificates are renewed without a page, in seconds: a week, as long as a node takes refreshed
 /// sign-ins at most.
-pub(super) const HELD_S: i64 = 7 * 86_400;
+pub(super) const HELD_S: i64 = MAX_REFRESHED_S;
 
 /// The kernel's keys, as far as a certificate needs them.
 pub(super) struct Held {

@@ -6,6 +6,7 @@
 //! goes to nobody but Entra; of all tokens only the ID tokens in a certificate of the first kind are shown to a node.
 
 mod asked;
+mod at_entra;
 mod block;
 mod challenge;
 #[cfg(test)]

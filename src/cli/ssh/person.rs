@@ -8,6 +8,7 @@ use std::time::Duration;
 use nightlatch_model::Secret;
 
 use super::asked::{Asked, How};
+use super::at_entra;
 use super::challenge::satisfied;
 use super::held::Held;
 use super::rsa::RsaKey;
@@ -15,7 +16,6 @@ use super::sign_in::in_browser;
 use crate::cli::output::complain;
 use crate::cli::sign_in::{INTERRUPTED, code_line, interrupted};
 use crate::clock::Clock;
-use crate::entra::http::{Http, ProxyRule};
 use crate::entra::oauth::{CertificateAsk, Certified};
 use crate::entra::sign_in::{Browser, NoCertificate, Polled, SignIn, Wish};
 
@@ -27,14 +27,11 @@ pub(super) fn sign_in(
     clock: &Clock,
 ) -> Result<String, String> {
     let key = RsaKey::generate(asked.cloud.ssh_scope())?;
-    let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
-    let entra = SignIn::new(http, &asked.cloud.endpoints().login, asked.tenant, asked.client);
+    let entra = at_entra::application(asked)?;
     let wish = wish(asked, key.ask(), login_hint);
     let person = Person { entra: &entra, wish: &wish, ask: key.ask(), clock };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| why.to_string())?;
     let given = if asked.how == How::Device {
-        runtime.block_on(async {
+        at_entra::run(async {
             tokio::select! {
                 given = person.on_device(complain, tokio::time::sleep) => given,
                 () = interrupted() => Err(INTERRUPTED.to_owned()),
@@ -42,11 +39,9 @@ pub(super) fn sign_in(
         })
     } else {
         // Until the browser comes back Ctrl-C ends the program as it always did.
-        runtime.block_on(person.in_browser(async |entra, wish| in_browser(entra, wish, |browser| browser)))
+        at_entra::run(person.in_browser(async |entra, wish| in_browser(entra, wish, |browser| browser)))
     };
-    // A look-up of a name that is under way is not waited for.
-    runtime.shutdown_background();
-    key.keep(asked, &given?, held, None, clock.now())
+    key.keep(asked, &given??, held, None, clock.now())
 }
 
 /// What the sign-in is to ask for.

@@ -6,8 +6,8 @@ use std::path::Path;
 use nightlatch_model::{Secret, Timestamp};
 
 use super::asked::Asked;
+use super::at_entra;
 use super::rsa::RsaKey;
-use crate::entra::http::{Http, ProxyRule};
 use crate::entra::oauth::{Client, Form, TokenEndpoint};
 use crate::store::read_capped;
 
@@ -24,10 +24,8 @@ pub(super) fn sign_in(asked: &Asked, token_file: &Path, now: Timestamp) -> Resul
     let client_id = asked.client.to_string();
     let client = Client::assertion(&client_id, &token);
     let form = key.ask().on(Form::client_credentials(key.ask().scope()).client(&client));
-    let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
-    let endpoint = TokenEndpoint::new(http, &asked.cloud.endpoints().login, &asked.tenant.to_string());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| why.to_string())?;
-    let given = runtime.block_on(endpoint.certificate(&form, now)).map_err(|why| why.sentence)?;
+    let endpoint =
+        TokenEndpoint::new(at_entra::http()?, &asked.cloud.endpoints().login, &asked.tenant.to_string());
+    let given = at_entra::run(endpoint.certificate(&form, now))?.map_err(|why| why.sentence)?;
     key.keep(asked, &given, None, None, now)
 }

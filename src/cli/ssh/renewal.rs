@@ -8,13 +8,13 @@ use nightlatch_model::{Secret, Timestamp};
 use nightlatch_tokens::{Claims, Failure, FailureClass};
 
 use super::asked::{Asked, How};
+use super::at_entra;
 use super::files::{Note, certificate, keep, private_key};
 use super::held::Held;
 use super::key::Key;
 use super::rsa::RsaKey;
 use super::sign_in;
 use crate::clock::Clock;
-use crate::entra::http::{Http, ProxyRule};
 use crate::entra::sign_in::{SignIn, challenge};
 
 /// What came of it.
@@ -33,14 +33,8 @@ pub(super) enum Renewed {
 /// # Errors
 /// The files cannot be written, or Entra's answer is none.
 pub(super) fn renew(asked: &Asked, note: &Note, held: &Held, clock: &Clock) -> Result<Renewed, String> {
-    let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
-    let entra = SignIn::new(http, &asked.cloud.endpoints().login, asked.tenant, asked.client);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| why.to_string())?;
-    let end = runtime.block_on(renewed(&entra, asked, note, held, clock.now()));
-    // A look-up of a name that is under way is not waited for.
-    runtime.shutdown_background();
-    end
+    let entra = at_entra::application(asked)?;
+    at_entra::run(renewed(&entra, asked, note, held, clock.now()))?
 }
 
 /// The same at this application of Entra's.
@@ -51,13 +45,12 @@ pub(super) async fn renewed(
     held: &Held,
     now: Timestamp,
 ) -> Result<Renewed, String> {
-    let shows = asked.context.is_none_or(|context| note.acrs.contains(&context.to_string()));
-    let Some(token) = held.of(&asked.folder, asked.way(), note).filter(|_| shows) else {
-        return Ok(Renewed::Page(None));
-    };
+    let token = held.of(&asked.folder, asked.way(), note).filter(|_| note.shows(asked.context));
+    let Some(token) = token else { return Ok(Renewed::Page(None)) };
+    let renewal = Renewal { entra, asked, note, held, token: &token, now };
     let end = match asked.how {
-        How::OpenPubkey => openpubkey(entra, asked, note, held, &token, now).await,
-        _ => entras(entra, asked, note, held, &token, now).await,
+        How::OpenPubkey => renewal.openpubkey().await,
+        _ => renewal.entras().await,
     };
     let failure = match end {
         Ok(name) => return Ok(Renewed::Done(name)),
@@ -95,44 +88,43 @@ impl From<Failure> for Not {
     }
 }
 
-/// A certificate of Entra's, for the same key.
-async fn entras(
-    entra: &SignIn,
-    asked: &Asked,
-    note: &Note,
-    held: &Held,
-    token: &Secret,
+/// What another certificate is made from.
+struct Renewal<'a> {
+    entra: &'a SignIn,
+    asked: &'a Asked,
+    note: &'a Note,
+    held: &'a Held,
+    token: &'a Secret,
     now: Timestamp,
-) -> Result<String, Not> {
-    let key = match RsaKey::of_last(asked) {
-        Some(key) => key,
-        None => RsaKey::generate(asked.cloud.ssh_scope()).map_err(Not::Written)?,
-    };
-    let given = entra.renew_certificate(token, key.ask(), now).await?;
-    key.keep(asked, &given, Some(held), Some(note), now).map_err(Not::Written)
 }
 
-/// The same OpenPubkey proof, with a newer ID token beside the first.
-async fn openpubkey(
-    entra: &SignIn,
-    asked: &Asked,
-    note: &Note,
-    held: &Held,
-    token: &Secret,
-    now: Timestamp,
-) -> Result<String, Not> {
-    let before = certificate(asked).ok_or(Not::Renewable)?;
-    let key = private_key(asked).and_then(|file| Key::read(&file)).ok_or(Not::Renewable)?;
-    if before.subject_key().blob() != key.ssh_public() {
-        return Err(Not::Renewable);
+impl Renewal<'_> {
+    /// A certificate of Entra's, for the same key.
+    async fn entras(&self) -> Result<String, Not> {
+        let key = match RsaKey::of_last(self.asked) {
+            Some(key) => key,
+            None => RsaKey::generate(self.asked.cloud.ssh_scope()).map_err(Not::Written)?,
+        };
+        let given = self.entra.renew_certificate(self.token, key.ask(), self.now).await?;
+        key.keep(self.asked, &given, Some(self.held), Some(self.note), self.now).map_err(Not::Written)
     }
-    let proof = before.extension_text(PROOF_EXTENSION).ok().flatten().ok_or(Not::Renewable)?;
-    let signed = entra.renew_id_token(token, now).await?;
-    let is_same = note.oid.as_deref() == Some(&*signed.person.object_id.to_string());
-    let proof = with_refreshed(proof, signed.id_token.expose()).filter(|_| is_same);
-    let line = sign_in::certificate(&key, &proof.ok_or(Not::Renewable)?, &note.name).map_err(Not::Written)?;
-    let note = Note { token_ends: Some(signed.ends.0), ..note.clone() };
-    let note = held.hold_or_say(asked, note, signed.refresh_token.as_ref(), now);
-    keep(asked, None, &line, &note).map_err(Not::Written)?;
-    Ok(note.name)
+
+    /// The same OpenPubkey proof, with a newer ID token beside the first.
+    async fn openpubkey(&self) -> Result<String, Not> {
+        let before = certificate(self.asked).ok_or(Not::Renewable)?;
+        let key = private_key(self.asked).and_then(|file| Key::read(&file)).ok_or(Not::Renewable)?;
+        if before.subject_key().blob() != key.ssh_public() {
+            return Err(Not::Renewable);
+        }
+        let proof = before.extension_text(PROOF_EXTENSION).ok().flatten().ok_or(Not::Renewable)?;
+        let signed = self.entra.renew_id_token(self.token, self.now).await?;
+        let is_same = self.note.oid.as_deref() == Some(&*signed.person.object_id.to_string());
+        let proof = with_refreshed(proof, signed.id_token.expose()).filter(|_| is_same);
+        let proof = proof.ok_or(Not::Renewable)?;
+        let line = sign_in::certificate(&key, &proof, &self.note.name).map_err(Not::Written)?;
+        let note = Note { token_ends: Some(signed.ends.0), ..self.note.clone() };
+        let note = self.held.hold_or_say(self.asked, note, signed.refresh_token.as_ref(), self.now);
+        keep(self.asked, None, &line, &note).map_err(Not::Written)?;
+        Ok(note.name)
+    }
 }

@@ -4,13 +4,13 @@ use nightlatch_jwt::ClientHeader;
 use nightlatch_model::{AuthContext, Secret, Timestamp};
 
 use super::asked::Asked;
+use super::at_entra;
 use super::challenge::{both, satisfied};
 use super::files::{Note, keep};
 use super::held::Held;
 use super::key::Key;
 use crate::cli::sign_in::{listen, open_browser, wait_for_browser};
 use crate::clock::Clock;
-use crate::entra::http::{Http, ProxyRule};
 use crate::entra::sign_in::{
     Browser, Identified, NoCertificate, Outcome, RANDOM_BYTES, Redirect, SignIn, Wish, context_claims,
 };
@@ -24,17 +24,14 @@ pub(super) fn sign_in(
 ) -> Result<String, String> {
     let key = Key::generate().ok_or_else(no_random)?;
     let header = ClientHeader::ed25519(key.public(), &random().ok_or_else(no_random)?);
-    let http = Http::internet(ProxyRule::Environment).map_err(|why| why.to_string())?;
-    let entra = SignIn::new(http, &asked.cloud.endpoints().login, asked.tenant, asked.client);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| why.to_string())?;
+    let entra = at_entra::application(asked)?;
     let attempt = async |wish: &Wish| {
         let bind = |browser: Browser| browser.with_nonce(header.commitment());
         let (browser, code) = in_browser(&entra, wish, bind).map_err(NoCertificate::Refused)?;
         // The page took its time.
         entra.redeem_id_token(&browser, &code, clock.now()).await.map_err(NoCertificate::from)
     };
-    let signed: Identified = runtime.block_on(satisfied(&wish(asked, login_hint)?, attempt))?;
+    let signed: Identified = at_entra::run(satisfied(&wish(asked, login_hint)?, attempt))??;
     write(asked, &key, &header, &signed, held, clock.now())?;
     Ok(signed.person.username)
 }

@@ -1,9 +1,9 @@
 //! One at a time: Ansible and editors run many of this program at once, and key and certificate are two files.
 
-use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
+use super::files::make;
 use crate::cli::output::complain;
 
 /// Held for as long as this program makes a certificate in a folder.
@@ -19,8 +19,8 @@ impl Turn {
     /// # Errors
     /// The folder cannot be made or opened.
     pub(super) fn in_folder(folder: &Path) -> Result<Self, String> {
-        let why = |why: std::io::Error| format!("{}: {why}", folder.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(why)?;
+        make(folder)?;
+        let why = |why: std::io::Error| format!("{}: {why}; name another with --folder", folder.display());
         let file = File::open(folder).map_err(why)?;
         let waited = match file.try_lock() {
             Ok(()) => false,
