@@ -8,7 +8,7 @@ use std::time::Duration;
 use nightlatch_emulator::world;
 use serde_json::json;
 
-use crate::image::{Image, prepare_of};
+use crate::image::{Image, prepare};
 use crate::install::{Binaries, attach, install};
 use crate::node::{Node, NodeSpec};
 use crate::person::Person;
@@ -62,7 +62,7 @@ impl Cluster {
     /// # Errors
     /// What did not work.
     pub fn bare_on(spec: &NodeSpec, more: &str) -> Result<Self, WorldError> {
-        let image = prepare_of(spec.release)?;
+        let image = prepare()?;
         let node = Node::boot(spec)?;
         let tenant = Tenant::start(&node, Metadata::Imds)?;
         node.shell("install -d -m 0755 /etc/nightlatch /etc/kubernetes")?;

@@ -44,15 +44,12 @@ const HOST_SCRIPT: &str = concat!(include_str!("node/image_parts.sh"), include_s
 const DEBIAN_SCRIPT: &str =
     concat!(include_str!("node/image_parts.sh"), include_str!("node/image_debian.sh"));
 
-/// Chooses the release of all nodes that do not say which they are, by its name.
-pub const RELEASE_VARIABLE: &str = "NIGHTLATCH_NODE_RELEASE";
+/// Names the release of all nodes, where it is not the host's.
+const RELEASE_VARIABLE: &str = "NIGHTLATCH_NODE_RELEASE";
 
-/// Which distribution a node is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Release {
-    /// The one that the environment names, else the host's own.
-    #[default]
-    AsTold,
+/// Which distribution nodes are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Release {
     /// The host's own.
     Host,
     /// Debian 13. Only a Debian host can make it: the packages come from its own mirrors.
@@ -62,10 +59,8 @@ pub enum Release {
 }
 
 impl Release {
-    fn told(self) -> Result<Self, WorldError> {
-        if self != Self::AsTold {
-            return Ok(self);
-        }
+    /// The one that the environment names.
+    fn told() -> Result<Self, WorldError> {
         match std::env::var(RELEASE_VARIABLE).as_deref() {
             Err(_) | Ok("") => Ok(Self::Host),
             Ok("trixie") => Ok(Self::Trixie),
@@ -81,7 +76,7 @@ impl Release {
         match self {
             Self::Trixie => Some("trixie"),
             Self::TrixieBackports => Some("trixie-backports"),
-            Self::AsTold | Self::Host => None,
+            Self::Host => None,
         }
     }
 
@@ -161,16 +156,8 @@ impl Image {
 /// # Errors
 /// Says which privilege, program or mount is missing, or shows the end of what apt said.
 pub fn prepare() -> Result<Image, WorldError> {
-    prepare_of(Release::AsTold)
-}
-
-/// The same for a node of this release.
-///
-/// # Errors
-/// As [`prepare`].
-pub(crate) fn prepare_of(release: Release) -> Result<Image, WorldError> {
     check_host()?;
-    let release = release.told()?;
+    let release = Release::told()?;
     let name = release.other().map_or_else(|| "node-image".to_owned(), |name| format!("node-image-{name}"));
     let cache = target_folder().join(name);
     fs::create_dir_all(&cache).map_err(|why| WorldError::io(cache.display(), &why))?;

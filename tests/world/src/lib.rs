@@ -26,7 +26,7 @@ mod tenant;
 
 pub use certificate::{CertificateSpec, LocalCa};
 pub use cluster::Cluster;
-pub use image::{Image, RELEASE_VARIABLE, Release, prepare};
+pub use image::{Image, prepare};
 pub use install::{Binaries, attach, install};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use openpubkey::{

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::image::{Image, Release, prepare_of};
+use crate::image::{Image, prepare};
 use crate::run::{WorldError, output, wait_until};
 
 const KEEPER_SCRIPT: &str = include_str!("node/keeper.sh");
@@ -51,8 +51,6 @@ pub const AZURE_HOSTS: [&str; 18] = [
 /// What a node is to be.
 #[derive(Clone, Debug, Default)]
 pub struct NodeSpec {
-    /// The distribution.
-    pub release: Release,
     /// Further host names that resolve to the node's loopback.
     pub hosts: Vec<String>,
     /// The kernel's keyrings may be used, as on a machine of its own. They are the host's, and a user's keys outlive the
@@ -80,7 +78,7 @@ impl Node {
     /// When the image cannot be made or the node does not come up; its console is in the error.
     pub fn boot(spec: &NodeSpec) -> Result<Self, WorldError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let image = prepare_of(spec.release)?;
+        let image = prepare()?;
         let start = Instant::now();
         let id = format!("nlw-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&id);
