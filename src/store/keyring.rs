@@ -180,13 +180,17 @@ mod tests {
     fn nothing_outlives_its_time() {
         let ring = Keyring::of_process().unwrap();
         let name = "nightlatch test timed";
-        ring.put(name, b"short", Duration::ZERO).unwrap();
-        let key = ring.ring.search(name).unwrap().get_id().as_raw_id();
-        let keys = std::fs::read_to_string("/proc/keys").unwrap();
-        let line = keys.lines().find(|line| line.starts_with(&format!("{key:08x}"))).unwrap_or_default();
-        // Flags, uses, and what is left of its life: a second.
-        let left = line.split_whitespace().nth(3);
-        assert!(matches!(left, Some("1s" | "0s" | "expd")) || line.is_empty(), "{line:?}");
+        for (lasts, least) in [(Duration::ZERO, 0), (Duration::from_secs(30), 20)] {
+            ring.put(name, b"short", lasts).unwrap();
+            let key = ring.ring.search(name).unwrap().get_id().as_raw_id();
+            let keys = std::fs::read_to_string("/proc/keys").unwrap();
+            let line = keys.lines().find(|line| line.starts_with(&format!("{key:08x}"))).unwrap();
+            // Flags, uses, and what is left of its life in seconds.
+            let left = line.split_whitespace().nth(3).unwrap();
+            let left: u64 = left.strip_suffix('s').map_or(0, |seconds| seconds.parse().unwrap());
+            assert!((least..=lasts.as_secs().max(1)).contains(&left), "{line}");
+        }
+        ring.remove(name).unwrap();
     }
 
     #[test]
