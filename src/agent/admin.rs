@@ -50,8 +50,8 @@ impl AdminService {
         Self { gate: Arc::clone(&desk.gate), status, desk, replaying: Semaphore::new(1) }
     }
 
-    /// The newest decision about a name; after a refused certificate clients offer the bare key,
-    /// so a record that says only that is passed over for the one that says why.
+    /// The newest decision about a name; after a certificate that sshd did not take clients offer the bare
+    /// key, so a record that says only that is passed over for the one that says more.
     fn last(&self, user: &str) -> Option<Record> {
         let recorder = self.gate.recorder();
         let newest = recorder.find(|record| record.user == user)?;

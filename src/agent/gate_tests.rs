@@ -21,7 +21,7 @@ use crate::accounts::{Accounts, GraceLedger, SignIns, UidOverrides, Withdrawn};
 use crate::clock::{Clock, ManualClock, Mark};
 use crate::config::{Config, RoleBackEnd};
 use crate::login::{KeySource, TrustStore};
-use crate::telemetry::{Observations, Recorder};
+use crate::telemetry::{Observations, Record, Recorder};
 
 mod live;
 mod rules;
@@ -231,6 +231,21 @@ impl Rig {
         word(self.account(name, "sudo", &[Parent { pid: 900, start: 1 }]))
     }
 
+    /// Every record, once there are so many: the recorder writes on a thread of its own.
+    fn records(&self, count: usize) -> Vec<Record> {
+        let kept = || self.gate.recorder().all(|_| true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..500 {
+                if kept().len() >= count {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        kept()
+    }
+
     fn snapshot(&self) -> Snapshot {
         serde_json::from_slice(&std::fs::read(self.folder.path().join("snapshot")).unwrap()).unwrap()
     }
@@ -400,4 +415,32 @@ fn explaining_does_nothing() {
     assert_eq!(record.reason, None, "{record:?}");
     assert!(record.admin && record.steps.len() > 20);
     assert!(!rig.folder.path().join("book").exists());
+}
+
+/// ssh offers the certificate, then its bare key, then the keys of an agent: the record of the first says why.
+#[test]
+fn bare_keys_after_a_refusal_take_no_place_among_the_records() {
+    let rig = rig();
+    let name = "alice@contoso.com";
+    let bobs = rig.certificate("bob@contoso.com", 2);
+    let bare = rig.holder.line();
+    let offer = |pid: u32, line: &str| {
+        let (key_type, key) = line.trim().split_once(' ').unwrap();
+        let monitor = Parent { pid, start: 7 };
+        assert_eq!(rig.offer_key(name, rig.uid(name), key_type, key, &[monitor]), Message::None);
+    };
+    for pid in 0..20 {
+        offer(pid, &bobs);
+        offer(pid, &bare);
+        offer(pid, &bare);
+    }
+    // Whoever has nothing else is told so, once a connection.
+    offer(20, &bare);
+    offer(20, &bare);
+    // A certificate after a bare key is news.
+    offer(20, &bobs);
+    let reasons: Vec<String> = rig.records(22).into_iter().filter_map(|record| record.reason).collect();
+    let mut expected = vec!["wrong_principal"; 20];
+    expected.extend(["not_a_certificate", "wrong_principal"]);
+    assert_eq!(reasons, expected);
 }

@@ -21,6 +21,7 @@ pub struct AfterOffer {
     now: Timestamp,
     first: bool,
     warm: bool,
+    told: bool,
 }
 
 impl Gate {
@@ -36,13 +37,19 @@ impl Gate {
             // Without its monitor no decision could ever be joined to this call.
             admission.result = Err(Reason::Internal);
             let correlation = Self::new_correlation();
-            return (Message::None, AfterOffer { admission, correlation, now, first: true, warm: false });
+            return (
+                Message::None,
+                AfterOffer { admission, correlation, now, first: true, warm: false, told: false },
+            );
         };
-        let (correlation, first, warm) = {
+        let (correlation, first, warm, told) = {
             let mut monitors = lock(&self.monitors);
             let known = monitors.correlation(monitor).map(str::to_owned);
             let first = known.is_none();
             let warm = !monitors.has_admitted(monitor);
+            // After a refused certificate clients offer the bare key, and after it all the keys of an agent:
+            // none of them says more, and each would take the place of a record that does.
+            let told = admission.result == Err(Reason::NotACertificate) && monitors.has_refused(monitor);
             let correlation = known.unwrap_or_else(Self::new_correlation);
             let call = Call {
                 user: offer.user.clone(),
@@ -55,13 +62,13 @@ impl Gate {
             if monitors.record(monitor, call, boot).is_err() {
                 admission.result = Err(Reason::RateLimited);
             }
-            (correlation, first, warm)
+            (correlation, first, warm, told)
         };
         let answer = match &admission.result {
             Err(_) => Message::None,
             Ok(admitted) => Message::Line(admitted.line.clone()),
         };
-        (answer, AfterOffer { admission, correlation, now, first, warm })
+        (answer, AfterOffer { admission, correlation, now, first, warm, told })
     }
 
     /// What follows an answer to the hook: the record, and for an admitted person the question about
@@ -72,6 +79,9 @@ impl Gate {
         }
         if let (Ok(admitted), true) = (&after.admission.result, after.warm) {
             self.warm(admitted);
+        }
+        if after.told {
+            return;
         }
         self.record_offer(offer, &after.admission, after.correlation, after.now, after.first);
     }

@@ -99,6 +99,12 @@ impl Monitors {
         self.rows.get(&monitor).is_some_and(|row| row.admitted.is_some())
     }
 
+    /// True when the last call of this connection was refused, or was a bare key after one that was.
+    #[must_use]
+    pub fn has_refused(&self, monitor: Parent) -> bool {
+        self.rows.get(&monitor).is_some_and(|row| row.refused.is_some())
+    }
+
     /// Records a hook call; `boot` is the time since boot.
     ///
     /// # Errors
