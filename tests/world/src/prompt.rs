@@ -24,7 +24,7 @@ impl AtThePrompt {
     /// When the program that ssh asks cannot be written.
     pub fn new() -> Result<Self, WorldError> {
         let wrong = |why: std::io::Error| WorldError::new(format!("a program that answers prompts: {why}"));
-        let folder = tempfile::tempdir().map_err(wrong)?;
+        let folder = crate::desk::folder("prompt-")?;
         let at = folder.path().display();
         let script = format!(
             "#!/bin/sh\necho >>{at}/count\nprintf '%s' \"$1\" >{at}/part && mv {at}/part {at}/said\n\

@@ -58,10 +58,7 @@ impl Tenant {
         if !program.exists() {
             return Err(WorldError::new(format!("{} is missing: run `make build`", program.display())));
         }
-        let state = tempfile::Builder::new()
-            .prefix("nightlatch-tenant-")
-            .tempdir()
-            .map_err(|why| WorldError::io("a folder in /tmp", &why))?;
+        let state = crate::desk::folder("tenant-")?;
         let path = |name: &str| state.path().join(name).display().to_string();
         let tokens = "/var/opt/azcmagent/tokens";
         let program = program.display().to_string();
