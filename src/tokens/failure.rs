@@ -2,7 +2,7 @@
 //!
 //! Decided on the HTTP status, `error` and `suberror` only: AADSTS numbers "should never be used by the
 //! client" (Microsoft Learn, "Microsoft Entra authentication and authorization error codes"); they stand
-//! in messages as hints.
+//! in messages as hints, and one of them keeps a sign-in (`entra/oauth`).
 
 use std::time::Duration;
 

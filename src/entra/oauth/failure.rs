@@ -2,7 +2,10 @@
 //!
 //! The class follows from the HTTP status, `error` and `suberror` alone: AADSTS numbers "should never be
 //! used by the client" (Microsoft Learn, "Microsoft Entra authentication and authorization error codes");
-//! they only choose the advice in the sentence. Nothing that was sent as a secret stands in a sentence.
+//! they only choose the advice in the sentence. The one exception keeps what the words would have taken away:
+//! [`REQUEST_LOOP`]. Nothing that was sent as a secret stands in a sentence.
+
+use std::time::Duration;
 
 use nightlatch_model::Timestamp;
 use nightlatch_tokens::{Claims, Failure, FailureClass};
@@ -30,6 +33,13 @@ const SECRET_FIELDS: [&str; 7] = [
     "device_code",
     "code_verifier",
 ];
+
+/// AADSTS50196, "client request loop": how Entra throttles a person's sign-in. It is told as `invalid_grant` (Microsoft Learn,
+/// "throttling", of MSAL.NET), the words for a sign-in that was taken back: a program that asks too often would sign its person
+/// out and end their sessions.
+const REQUEST_LOOP: u32 = 50_196;
+/// How long Entra is left alone after [`REQUEST_LOOP`] where it does not say: what it says to applications.
+const LOOP_WAIT: Duration = Duration::from_secs(60);
 
 /// A refusal as it was said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +127,7 @@ pub fn classify(said: &Said, grant: Grant) -> FailureClass {
     };
     match (error, said.suberror.as_deref()) {
         _ if passing => Transient,
+        ("invalid_grant", None) if said.number == Some(REQUEST_LOOP) => Transient,
         ("temporarily_unavailable" | "server_error" | "authorization_pending" | "slow_down", _) => Transient,
         // The person can do nothing but read it: Conditional Access blocks.
         (_, Some("message_only")) => Config,
@@ -149,7 +160,9 @@ pub(super) fn refused(said: &Said, grant: Grant, reply: &Reply, now: Timestamp) 
         error: said.error.clone(),
         suberror: said.suberror.clone(),
         claims: said.claims.clone(),
-        retry_after: reply.retry_after(now),
+        retry_after: reply
+            .retry_after(now)
+            .or_else(|| (said.number == Some(REQUEST_LOOP)).then_some(LOOP_WAIT)),
     }
 }
 
@@ -243,7 +256,7 @@ const fn by_number(number: u32) -> Option<&'static str> {
         65_001 => {
             "nobody has consented to this application: sign in again and consent, or ask an administrator to"
         }
-        50_196 => {
+        REQUEST_LOOP => {
             "Entra saw the same question too often and stopped answering: find the program that asks in a loop"
         }
         _ => return None,

@@ -62,14 +62,12 @@ const ROWS: &[Row] = &[
     (700_082, 400, "invalid_grant", Some("bad_token"), Grant::Refresh, Revoked, "unused"),
     (70_008, 400, "invalid_grant", None, Grant::Refresh, Revoked, "ended"),
     (50_057, 400, "invalid_grant", None, Grant::Refresh, Revoked, "disabled"),
-    (50_196, 400, "invalid_grant", None, Grant::Refresh, Revoked, "loop"),
     // A setting.
     (500_011, 400, "invalid_resource", None, Grant::Client, Config, "spelling"),
     (70_011, 400, "invalid_scope", None, Grant::Client, Config, "scope"),
     (53_003, 400, "interaction_required", Some("message_only"), Grant::Refresh, Config, "Conditional Access"),
     (530_032, 400, "interaction_required", Some("message_only"), Grant::Client, Config, "Conditional Access"),
     (50_076, 400, "interaction_required", Some("basic_action"), Grant::Client, Config, "factor"),
-    (50_196, 400, "invalid_grant", None, Grant::Client, Config, "loop"),
     (700_005, 400, "invalid_grant", Some("client_mismatch"), Grant::Refresh, Config, "another application"),
     (
         0,
@@ -137,6 +135,28 @@ fn the_number_never_decides() {
             assert_eq!(classify(&said, grant), class, "{error} {suberror:?} {number:?}");
         }
     }
+}
+
+/// Throttled is not taken back: the only number that counts, and it only keeps.
+#[tokio::test]
+async fn a_request_loop_costs_nobody_their_sign_in() {
+    let body = |more: &str| format!(r#"{{"error": "invalid_grant", "error_codes": [50196]{more}}}"#);
+    for grant in [Grant::Refresh, Grant::Client, Grant::OnBehalfOf] {
+        let form = Form::new(&[("grant_type", grant_type(grant))]);
+        let failure = refused(Answer::new(400, &body("")), &form).await;
+        assert_eq!(
+            (failure.class, failure.retry_after),
+            (Transient, Some(Duration::from_secs(60))),
+            "{grant:?}"
+        );
+        assert!(failure.sentence.contains("loop"), "{}", failure.sentence);
+        let failure = refused(Answer::new(400, &body("")).header("retry-after", "7"), &form).await;
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
+    }
+    // Beside a word that says more it says nothing.
+    let form = Form::new(&[("grant_type", "refresh_token")]);
+    let failure = refused(Answer::new(400, &body(r#", "suberror": "bad_token""#)), &form).await;
+    assert_eq!(failure.class, Revoked);
 }
 
 #[tokio::test]
