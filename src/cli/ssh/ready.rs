@@ -28,16 +28,18 @@ pub(super) fn ready(arguments: &CertArguments) -> Result<Files, u8> {
     // A program that ends badly writes its memory down. ssh, which this one becomes, decides for itself again.
     let _ = nix::sys::prctl::set_dumpable(false);
     let clock = Clock::System;
+    // What is to be forgotten is forgotten in its turn: a renewal that is under way holds anew.
+    let at_once = !arguments.once && !arguments.renew;
+    if let Some(note) = kept(&asked, clock.now()).filter(|_| at_once) {
+        return Ok(asked.files(note.name));
+    }
+    let before = last(&asked);
+    let turn = Turn::in_folder(&asked.folder).map_err(said(NO))?;
     if arguments.once
         && let Ok(held) = Held::by_the_kernel()
     {
         let _ = held.forget(&asked.folder, asked.way());
     }
-    if let Some(note) = kept(&asked, clock.now()).filter(|_| !arguments.renew) {
-        return Ok(asked.files(note.name));
-    }
-    let before = last(&asked);
-    let turn = Turn::in_folder(&asked.folder).map_err(said(NO))?;
     let in_vain = turn.waited && last(&asked) == before;
     let folder = asked.folder.clone();
     let way = asked.way();
