@@ -33,6 +33,9 @@ pub enum ConfigError {
         /// The parser's words, with the line.
         text: String,
     },
+    /// The folder of drop-ins cannot be read: what stands in it may be what makes this node strict.
+    #[error("the drop-ins in `{0}` cannot be read ({1}): `chmod go+rx {0}`")]
+    Folder(PathBuf, std::io::Error),
     /// Somebody leaves a folder full of files.
     #[error("more than {MAX_DROP_INS} drop-ins in `{0}`")]
     TooMany(PathBuf),
@@ -86,17 +89,7 @@ pub fn load_installed() -> Result<Loaded, ConfigError> {
 /// The first file that is refused; nothing of it is used.
 pub fn load(main: &Path, drop_ins: &Path) -> Result<Loaded, ConfigError> {
     let mut files = vec![main.to_path_buf()];
-    if let Ok(entries) = std::fs::read_dir(drop_ins) {
-        let mut found: Vec<PathBuf> = entries
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|ext| ext == "toml"))
-            .collect();
-        if found.len() > MAX_DROP_INS {
-            return Err(ConfigError::TooMany(drop_ins.to_path_buf()));
-        }
-        found.sort();
-        files.extend(found);
-    }
+    files.extend(drop_ins_in(drop_ins)?);
     let mut whole = toml::Table::new();
     let mut origins = BTreeMap::new();
     for path in files {
@@ -114,10 +107,33 @@ pub fn load(main: &Path, drop_ins: &Path) -> Result<Loaded, ConfigError> {
     Ok(Loaded { config, origins })
 }
 
+/// The drop-ins in the order of their names; none where there is no folder.
+fn drop_ins_in(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let unreadable = |cause| ConfigError::Folder(folder.to_path_buf(), cause);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(unreadable(cause)),
+    };
+    check_owner(folder)?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|ext| ext == "toml") {
+            found.push(path);
+        }
+        if found.len() > MAX_DROP_INS {
+            return Err(ConfigError::TooMany(folder.to_path_buf()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 fn check_owner(path: &Path) -> Result<(), ConfigError> {
     use std::os::unix::fs::MetadataExt;
     let refused = || ConfigError::Ownership(path.to_path_buf());
-    let meta = std::fs::symlink_metadata(path).map_err(|_| refused())?;
+    let meta = std::fs::metadata(path).map_err(|_| refused())?;
     let trusted = meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw();
     if trusted && meta.mode() & 0o022 == 0 { Ok(()) } else { Err(refused()) }
 }
@@ -207,7 +223,33 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = folder(&[("main.toml", "")]);
         let path = folder.path().join("main.toml");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let others_may = |path: &Path, mode: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        others_may(&path, 0o666);
         assert!(matches!(read(&folder), Err(ConfigError::Ownership(_))));
+        others_may(&path, 0o644);
+        assert!(read(&folder).is_ok());
+        // Whoever can write the folder can take away what makes this node strict.
+        others_may(&folder.path().join("conf.d"), 0o777);
+        assert!(matches!(read(&folder), Err(ConfigError::Ownership(_))));
+    }
+
+    #[test]
+    fn drop_ins_that_cannot_be_read_are_not_taken_for_none() {
+        let folder = folder(&[("main.toml", "mode = \"observe\"\n")]);
+        let drop_ins = folder.path().join("conf.d");
+        std::fs::remove_dir(&drop_ins).unwrap();
+        assert_eq!(read(&folder).unwrap().config.mode, Some(Mode::Observe), "no folder is no drop-in");
+        std::fs::write(&drop_ins, "").unwrap();
+        let text = read(&folder).unwrap_err().to_string();
+        assert!(text.contains("conf.d") && text.contains("chmod go+rx"), "{text}");
+        std::fs::remove_file(&drop_ins).unwrap();
+        std::fs::create_dir(&drop_ins).unwrap();
+        for n in 0..=MAX_DROP_INS {
+            assert!(read(&folder).is_ok());
+            std::fs::write(drop_ins.join(format!("{n}.toml")), "").unwrap();
+        }
+        assert!(matches!(read(&folder), Err(ConfigError::TooMany(_))));
     }
 }
