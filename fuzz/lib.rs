@@ -10,18 +10,22 @@
     reason = "a broken promise must stop the fuzzer"
 )]
 
+mod config;
 mod files;
 mod node;
 mod roles;
 mod rules;
 mod rules_plain;
+mod sessions;
 mod tokens;
 mod userdb;
 
+pub use config::config;
 pub use files::{identity_map, revocations};
 pub use node::{azure_json, ca_keys, imds_answers};
 pub use roles::{decisions, listing, roles_file};
 pub use rules::access_rules;
+pub use sessions::{break_glass, ledger};
 pub use tokens::{key_set, proof, proof_holds, token};
 pub use userdb::{snapshot, userdb_request};
 

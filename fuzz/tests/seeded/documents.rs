@@ -108,3 +108,29 @@ fn snapshots() {
     };
     assert!(run(&seeds("snapshot"), 5_000, fuzz::snapshot, valid) > 200);
 }
+
+#[test]
+fn config() {
+    let valid = |data: &[u8]| {
+        let holds = |part: &[u8]| toml::from_slice::<toml::Table>(part).is_ok_and(|table| !table.is_empty());
+        data.split(|byte| *byte == 1).any(holds)
+    };
+    assert!(run(&seeds("config"), 3_000, fuzz::config, valid) > 300);
+}
+
+#[test]
+fn ledgers() {
+    let valid = |data: &[u8]| {
+        data.split(|byte| *byte == b'\n')
+            .any(|line| serde_json::from_slice::<Value>(line).is_ok_and(|one| one["event"].is_object()))
+    };
+    assert!(run(&seeds("ledger"), 2_000, fuzz::ledger, valid) > 1000);
+}
+
+#[test]
+fn break_glass() {
+    let valid = |data: &[u8]| {
+        data.split(|byte| *byte == b'\n').any(|line| line == b"rescue:x:1001:1001::/home/rescue:/bin/sh")
+    };
+    assert!(run(&seeds("break_glass"), 3_000, fuzz::break_glass, valid) > 300);
+}
