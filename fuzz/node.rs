@@ -49,24 +49,27 @@ pub fn azure_json(data: &[u8]) {
     }
 }
 
-/// Any bytes as a document of CA keys: between one and the most keys, each of the type that it says.
-/// A key that sshd's own form takes is strong enough and keeps its bytes; one that came as numbers is
-/// always taken, unless its numbers are no RSA key.
+/// Any bytes as a document of CA keys: between one and the most entries, each of them a key or named, in their order, each key
+/// of the type that it says. A key that sshd's own form takes is strong enough and keeps its bytes; one that came as
+/// numbers is always taken, unless its numbers are no RSA key.
 pub fn ca_keys(data: &[u8]) {
-    let keys = match parse_ca_keys(data) {
-        Ok(keys) => keys,
+    let found = match parse_ca_keys(data) {
+        Ok(found) => found,
         Err(words) => {
             assert!(words.len() <= MAX_WORDS, "{} bytes of complaint", words.len());
             return;
         }
     };
-    assert!((1..=MAX_CA_KEYS).contains(&keys.len()));
+    let keys = &found.keys;
+    assert!(!keys.is_empty() && keys.len() + found.left_out.len() <= MAX_CA_KEYS);
+    assert!(found.left_out.iter().all(|words| words.len() <= MAX_WORDS));
     let document = str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<Value>(text.trim()).ok());
     let entries = document.as_ref().and_then(|value| value.get("keys").unwrap_or(value).as_array());
+    assert!(entries.is_none_or(|entries| entries.len() == keys.len() + found.left_out.len()));
     for (at, key) in keys.iter().enumerate() {
         assert!(KeyType::ALL.iter().any(|known| known.name() == key.key_type), "{key:?}");
         assert!(!key.base64.contains(|c: char| c.is_whitespace() || c.is_control()), "one word");
-        let entry = entries.and_then(|entries| entries.get(at));
+        let entry = entries.filter(|_| found.left_out.is_empty()).and_then(|entries| entries.get(at));
         match PublicKey::from_openssh_line(&format!("{} {}", key.key_type, key.base64)) {
             Ok(usable) => {
                 assert_eq!(usable.key_type().name(), key.key_type);

@@ -12,7 +12,7 @@ use super::gate::Gate;
 use super::refresh::merge_keys;
 use super::settings::Settings;
 use crate::config::CaSource;
-use crate::imds::{CaKey, Himds, Imds, ImdsError};
+use crate::imds::{CaKeys, Himds, Imds, ImdsError};
 use crate::login::KeySource;
 
 /// How often a metadata service is asked. It is on the machine itself, and a new key is believed
@@ -27,7 +27,7 @@ enum Service {
 }
 
 impl Service {
-    async fn keys(&self) -> Result<Vec<CaKey>, ImdsError> {
+    async fn keys(&self) -> Result<CaKeys, ImdsError> {
         match self {
             Self::Imds(imds) => imds.ca_keys().await,
             Self::Himds(himds) => himds.ca_keys().await,
@@ -55,10 +55,16 @@ pub(super) async fn keep_fresh(settings: Settings, gate: Arc<Gate>, kept: PathBu
 async fn keep_one(service: Service, source: KeySource, gate: Arc<Gate>, kept: PathBuf) {
     let mut pause = FIRST_PAUSE;
     let mut complained = false;
+    let mut left_out = Vec::new();
     loop {
         match service.keys().await {
-            Ok(keys) => {
-                merge_keys(&gate, source, usable(&keys, source), &kept);
+            Ok(published) => {
+                let (keys, odd) = usable(published);
+                if left_out != odd {
+                    odd.iter().for_each(|why| warn!("a CA key of {source:?} is left out: {why}"));
+                    left_out = odd;
+                }
+                merge_keys(&gate, source, keys, &kept);
                 (pause, complained) = (FIRST_PAUSE, false);
                 tokio::time::sleep(INTERVAL).await;
             }
@@ -74,15 +80,14 @@ async fn keep_one(service: Service, source: KeySource, gate: Arc<Gate>, kept: Pa
     }
 }
 
-/// The keys of accepted kinds; one odd key does not spoil the others.
-fn usable(keys: &[CaKey], source: KeySource) -> Vec<PublicKey> {
-    keys.iter()
-        .filter_map(|key| match PublicKey::from_openssh_line(&format!("{} {}", key.key_type, key.base64)) {
-            Ok(usable) => Some(usable),
-            Err(cause) => {
-                warn!("a CA key of {source:?} is left out: {cause}");
-                None
-            }
-        })
-        .collect()
+/// The keys of accepted kinds, and why others are left out: one odd key does not spoil the others.
+fn usable(published: CaKeys) -> (Vec<PublicKey>, Vec<String>) {
+    let (mut keys, mut odd) = (Vec::new(), published.left_out);
+    for key in published.keys {
+        match PublicKey::from_openssh_line(&format!("{} {}", key.key_type, key.base64)) {
+            Ok(usable) => keys.push(usable),
+            Err(cause) => odd.push(cause.to_string()),
+        }
+    }
+    (keys, odd)
 }

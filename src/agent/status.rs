@@ -18,6 +18,10 @@ use super::rejudge::Pulse;
 use super::servers::Served;
 use super::settings::Settings;
 use crate::config::{CaSource, Mode};
+use crate::login::{KeptKey, KeySource};
+
+/// From when on a list of CA keys is late, in seconds: it is asked for each minute.
+const LATE_LIST_S: i64 = 600;
 
 /// How long the answers on each socket take.
 #[derive(Default)]
@@ -75,14 +79,26 @@ fn access_rules(health: &AccessHealth) -> StatusRow {
 
 /// Whose certificates can be checked. A node that takes sign-ins and names no source of authorities needs none.
 fn authorities(settings: &Settings, gate: &Gate) -> StatusRow {
-    let now = gate.clock().now();
+    let now = gate.moment().wall;
     let keys = gate.facts().trust.kept();
-    let oldest = keys.iter().map(|key| now.since(key.seen)).max().unwrap_or(0);
+    let age = |key: &KeptKey| now.since(key.seen);
+    let oldest = keys.iter().map(age).max().unwrap_or(0);
+    // Of the keys that a metadata service lists: a list that came is the age of its youngest key.
+    let listed = keys.iter().filter(|key| key.source != KeySource::File).map(age).min();
     let wanted = settings.openpubkey.is_none() || settings.ca_sources != [CaSource::File];
-    let (state, detail) = match keys.len() {
-        0 if wanted => ("down", "0 keys: no certificate can be checked".to_owned()),
-        0 => ("ok", "none; only sign-ins (OpenPubkey) are taken".to_owned()),
-        count => ("ok", format!("{count} keys, oldest seen {oldest} s ago")),
+    let (state, detail) = match (keys.len(), listed) {
+        (0, _) if wanted => ("down", "0 keys: no certificate can be checked".to_owned()),
+        (0, _) => ("ok", "none; only sign-ins (OpenPubkey) are taken".to_owned()),
+        (count, Some(listed)) if listed > LATE_LIST_S => {
+            let grace = settings.ca_grace;
+            (
+                "degraded",
+                format!(
+                    "{count} keys, last listed {listed} s ago and believed for {grace} s: see the journal"
+                ),
+            )
+        }
+        (count, _) => ("ok", format!("{count} keys, oldest seen {oldest} s ago")),
     };
     row("certificate authorities", state, detail)
 }

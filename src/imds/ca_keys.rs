@@ -2,12 +2,14 @@
 //!
 //! The schema of the real answer is not public. ASSUMED: `{"keys":[{"kty":"RSA","kid":…,"n":…,
 //! "e":…}]}` (RFC 7517 with base64url numbers). OpenSSH public key lines are accepted as well, bare or
-//! as the strings of a JSON list. One entry that cannot be read spoils the answer: a key that is
-//! silently missing would look like a revoked one.
+//! as the strings of a JSON list. An entry that cannot be used is left out and named, and the others count: keys
+//! are merged with those that are known, so it costs nobody but that key's certificates, while an answer that one
+//! new kind of key spoils would close every node once the grace of the known keys is over.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The most keys that one answer may hold.
 pub const MAX_CA_KEYS: usize = 32;
@@ -33,11 +35,20 @@ pub struct CaKey {
     pub base64: String,
 }
 
+/// What a metadata service publishes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CaKeys {
+    /// The keys that can be used; at least one.
+    pub keys: Vec<CaKey>,
+    /// Why each other entry cannot be used.
+    pub left_out: Vec<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Document {
-    Set { keys: Vec<Entry> },
-    List(Vec<Entry>),
+    Set { keys: Vec<Value> },
+    List(Vec<Value>),
 }
 
 #[derive(Deserialize)]
@@ -50,17 +61,17 @@ enum Entry {
 /// Reads an answer of a metadata service.
 ///
 /// # Errors
-/// What is wrong with the first entry that cannot be read, or with how many there are.
-pub fn parse_ca_keys(body: &[u8]) -> Result<Vec<CaKey>, String> {
+/// What is wrong with the document, with how many entries there are, or with the first where none can be used.
+pub fn parse_ca_keys(body: &[u8]) -> Result<CaKeys, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the CA keys are not text".to_owned())?.trim();
-    let entries = if text.starts_with(['{', '[']) {
+    let entries: Vec<Value> = if text.starts_with(['{', '[']) {
         match serde_json::from_str(text) {
             Ok(Document::Set { keys } | Document::List(keys)) => keys,
             Err(error) => return Err(format!("the CA keys cannot be read: {error}")),
         }
     } else {
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-        lines.map(|line| Entry::Line(line.to_owned())).collect()
+        lines.map(Value::from).collect()
     };
     if entries.is_empty() || entries.len() > MAX_CA_KEYS {
         return Err(format!(
@@ -68,7 +79,20 @@ pub fn parse_ca_keys(body: &[u8]) -> Result<Vec<CaKey>, String> {
             entries.len()
         ));
     }
-    entries.into_iter().map(key).collect()
+    let mut found = CaKeys::default();
+    for entry in entries {
+        match serde_json::from_value(entry)
+            .map_err(|_| "an entry is neither a key nor a line".to_owned())
+            .and_then(key)
+        {
+            Ok(key) => found.keys.push(key),
+            Err(why) => found.left_out.push(why),
+        }
+    }
+    match found.left_out.first() {
+        Some(why) if found.keys.is_empty() => Err(why.clone()),
+        _ => Ok(found),
+    }
 }
 
 fn key(entry: Entry) -> Result<CaKey, String> {
@@ -159,7 +183,7 @@ mod tests {
     #[test]
     fn an_rsa_jwk_becomes_an_openssh_key() {
         let mut n = vec![0xc5_u8; 256];
-        let keys = parse_ca_keys(jwk(&n, "AQAB").as_bytes()).unwrap();
+        let keys = parse_ca_keys(jwk(&n, "AQAB").as_bytes()).unwrap().keys;
         let blob = STANDARD.decode(&keys[0].base64).unwrap();
         assert_eq!(keys[0].id, "one");
         assert_eq!(
@@ -169,7 +193,7 @@ mod tests {
         assert_eq!(&blob[22..24], b"\0\xc5", "a zero keeps the modulus positive");
         n.insert(0, 0);
         assert_eq!(
-            parse_ca_keys(jwk(&n, "AQAB").as_bytes()).unwrap(),
+            parse_ca_keys(jwk(&n, "AQAB").as_bytes()).unwrap().keys,
             keys,
             "a leading zero changes nothing"
         );
@@ -177,10 +201,35 @@ mod tests {
 
     #[test]
     fn lines_are_read_bare_and_in_json() {
-        let keys = parse_ca_keys(format!("# comment\n\n{LINE}\n").as_bytes()).unwrap();
+        let whole = parse_ca_keys(format!("# comment\n\n{LINE}\n").as_bytes()).unwrap();
+        let keys = &whole.keys;
         assert_eq!((keys[0].id.as_str(), keys[0].key_type.as_str()), ("entra ca", "ssh-ed25519"));
-        assert_eq!(parse_ca_keys(format!(r#"["{LINE}"]"#).as_bytes()).unwrap(), keys);
-        assert_eq!(parse_ca_keys(format!(r#"{{"keys":["{LINE}"]}}"#).as_bytes()).unwrap(), keys);
+        assert_eq!(parse_ca_keys(format!(r#"["{LINE}"]"#).as_bytes()).unwrap(), whole);
+        assert_eq!(parse_ca_keys(format!(r#"{{"keys":["{LINE}"]}}"#).as_bytes()).unwrap(), whole);
+    }
+
+    /// A key of a kind that is not known yet must not close every node when the grace of the others is over.
+    #[test]
+    fn an_odd_entry_costs_nobody_else() {
+        let rsa = jwk(&[0xc5; 256], "AQAB");
+        let rsa = rsa.trim_start_matches(r#"{"keys":["#).trim_end_matches("]}");
+        for odd in [
+            r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#,
+            r#"{"kid":"no type"}"#,
+            r#""ecdsa-sha2-nistp521 AAAA""#,
+            "7",
+            "null",
+            "[]",
+        ] {
+            for list in [format!("[{odd},{rsa}]"), format!(r#"{{"keys":[{rsa},{odd}]}}"#)] {
+                let found = parse_ca_keys(list.as_bytes()).unwrap();
+                assert_eq!((found.keys.len(), found.left_out.len()), (1, 1), "{list}");
+                assert_eq!(found.keys[0].id, "one");
+            }
+            assert!(parse_ca_keys(format!("[{odd}]").as_bytes()).is_err(), "{odd}");
+        }
+        let lines = parse_ca_keys(format!("ssh-dss AAAA\n{LINE}\n").as_bytes()).unwrap();
+        assert_eq!((lines.keys.len(), lines.left_out.len()), (1, 1));
     }
 
     #[test]

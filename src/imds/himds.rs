@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::ImdsError;
-use super::ca_keys::{CaKey, parse_ca_keys};
+use super::ca_keys::{CaKeys, parse_ca_keys};
 use super::instance::{CA_KEYS_VERSION, Instance};
 use super::token::{AccessToken, TokenAnswer};
 use crate::entra::http::{Http, HttpError, Reply, Request, with_query};
@@ -140,7 +140,7 @@ impl Himds {
     ///
     /// # Errors
     /// When himds does not answer, refuses, or names no key that can be used.
-    pub async fn ca_keys(&self) -> Result<Vec<CaKey>, ImdsError> {
+    pub async fn ca_keys(&self) -> Result<CaKeys, ImdsError> {
         let request = self.request("/metadata/login/ca_keys", &[("api-version", CA_KEYS_VERSION)]);
         let reply = self.http.send(request).await?;
         if !reply.is_success() {

@@ -10,7 +10,7 @@ use nightlatch_model::{Guid, Timestamp};
 use serde::Deserialize;
 
 use super::ImdsError;
-use super::ca_keys::{CaKey, parse_ca_keys};
+use super::ca_keys::{CaKeys, parse_ca_keys};
 use super::token::{AccessToken, TokenAnswer};
 use crate::entra::http::{Http, HttpError, Reply, Request, with_query};
 
@@ -186,7 +186,7 @@ impl Imds {
     ///
     /// # Errors
     /// When IMDS does not answer, refuses, or names no key that can be used.
-    pub async fn ca_keys(&self) -> Result<Vec<CaKey>, ImdsError> {
+    pub async fn ca_keys(&self) -> Result<CaKeys, ImdsError> {
         let reply = self.ask("/metadata/login/ca_keys", &[("api-version", CA_KEYS_VERSION)]).await?;
         parse_ca_keys(reply.body()).map_err(|detail| ImdsError::Unusable { service: "IMDS", detail })
     }

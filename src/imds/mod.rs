@@ -13,7 +13,7 @@ mod instance;
 mod token;
 
 pub use azure_json::{AZURE_JSON, AzureJson, AzureJsonError, MAX_AZURE_JSON_BYTES};
-pub use ca_keys::{CaKey, MAX_CA_KEYS, parse_ca_keys};
+pub use ca_keys::{CaKey, CaKeys, MAX_CA_KEYS, parse_ca_keys};
 pub use himds::{HIMDS_BASE, HIMDS_TOKENS, Himds, MAX_CHALLENGE_BYTES, challenge_file};
 pub use instance::{IMDS_BASE, Imds, Instance, ManagedId};
 pub use token::{AccessToken, MAX_TOKEN_LIFE, TokenAnswer};

@@ -66,7 +66,7 @@ async fn ca_keys_reader(answer: &Value) -> &'static str {
     let status = u16::try_from(answer["status"].as_u64().unwrap()).unwrap();
     let server = Server::start(vec![Answer::new(status, &body)]).await;
     let keys = Imds::at(&server.url("")).unwrap().ca_keys().await;
-    for key in keys.iter().flatten() {
+    for key in keys.iter().flat_map(|found| &found.keys) {
         PublicKey::from_openssh_line(&format!("{} {}", key.key_type, key.base64))
             .expect("a key that can be used");
     }
