@@ -1,8 +1,9 @@
 //! The policy of the broker: the files of one folder, compiled as a whole and exchanged as a whole.
 //!
-//! A folder that turns bad changes nothing: what was in force stays, and it is said once in the journal
+//! A folder that turns bad, or vanishes, changes nothing: what was in force stays, and it is said once in the journal
 //! and for as long as it lasts in `status`. At the start that is a policy without rules, which gives
-//! nobody anything but a person's own sign-in. Files that somebody else than root can write are refused.
+//! nobody anything but a person's own sign-in. Files that somebody else than root can write are refused, and what is
+//! being written is read when it has been still from one look to the next.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use nix::unistd::{Group, User};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::super::refresh::FILE_INTERVAL;
+use super::super::local_files::FILE_INTERVAL;
 use super::Health;
 use crate::access::toml_files;
 use crate::broker::Broker;
@@ -48,21 +49,30 @@ impl PolicyFiles {
         let mut seen: Option<Result<Vec<FileStamp>, String>> = None;
         let mut tick = tokio::time::interval(FILE_INTERVAL);
         let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut last_look = None;
+        let mut had_rules = false;
         loop {
+            let mut asked = false;
             tokio::select! {
                 _ = tick.tick() => {}
                 Some(()) = async { match &mut hangup { Some(signal) => signal.recv().await, None => None } } => {
-                    seen = None;
+                    asked = true;
                 }
             }
-            let stamps = toml_files(&self.folder).stamps();
-            if seen.as_ref() == Some(&stamps) {
+            let stamps = Some(toml_files(&self.folder).stamps());
+            let still = std::mem::replace(&mut last_look, stamps.clone()) == stamps || seen.is_none();
+            if !asked && (!still || seen == stamps) {
                 continue;
             }
             // Names are looked up and files are read: not on a thread that answers callers.
             let (folder, identities) = (self.folder.clone(), self.identities.clone());
-            let compiled = tokio::task::spawn_blocking(move || compile(&folder, &identities)).await;
-            seen = Some(stamps);
+            let compiled =
+                tokio::task::spawn_blocking(move || compile(&folder, &identities, had_rules)).await;
+            if Some(toml_files(&self.folder).stamps()) != stamps {
+                // It changed while it was read; the next look sees it.
+                continue;
+            }
+            seen = stamps;
             match compiled.unwrap_or_else(|_| Err("the policy could not be compiled".to_owned())) {
                 Ok(policy) => {
                     for warning in policy.warnings() {
@@ -71,6 +81,7 @@ impl PolicyFiles {
                     let detail = format!("{} rules from {}", policy.len(), self.folder.display());
                     info!("the broker's policy is in force: {detail}");
                     health.set("policy", "ok", detail);
+                    had_rules = !policy.is_empty();
                     broker.set_policy(Arc::new(policy));
                 }
                 Err(why) => {
@@ -82,7 +93,13 @@ impl PolicyFiles {
     }
 }
 
-fn compile(folder: &Path, identities: &IdentityTable) -> Result<Policy, String> {
+fn compile(folder: &Path, identities: &IdentityTable, had_rules: bool) -> Result<Policy, String> {
+    if had_rules && !folder.is_dir() {
+        return Err(format!(
+            "{}: the folder is gone, and rules from it were in force; bring it back, or make an empty one to have no rules",
+            folder.display()
+        ));
+    }
     let texts = toml_files(folder).trusted_texts()?;
     Policy::compile(&texts, &Accounts, identities).map_err(|cause| cause.to_string())
 }

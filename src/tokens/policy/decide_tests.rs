@@ -93,8 +93,13 @@ fn default(policy: &Policy, caller: &Caller, resource: &str) -> String {
 
 #[test]
 fn without_a_rule_the_answer_is_no() {
-    let none = policy("");
+    let none = Policy::compile(&[], &Names, &table()).unwrap();
     assert!(none.is_empty());
+    // A file without a rule is a mistake: emptied by a full disk, what it denied would be given.
+    for text in ["", "# nothing\n"] {
+        let refused = Policy::compile(&[("10-test.toml".into(), text.into())], &Names, &table());
+        assert!(refused.is_err_and(|why| why.to_string().contains("holds no rule")));
+    }
     for uid in [0, 1000, 65_534, u32::MAX - 1] {
         assert_eq!(default(&none, &caller(uid), VAULT), "default: not_allowed");
         assert_eq!(told(&none, &caller(uid), &ask(named("node"), VAULT)), "default: not_allowed");

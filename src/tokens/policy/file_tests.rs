@@ -88,8 +88,8 @@ fn the_number_of_files_rules_and_entries_is_bound() {
     let uids = |count: usize| rule(&format!("uid = {:?}", vec![1; count]), MAY);
     assert_eq!(policy(&uids(MAX_LIST)).len(), 1);
     assert!(refused(&uids(MAX_LIST + 1)).problem.contains("a list of more than"));
-    let files: Vec<(String, String)> =
-        (0..=MAX_POLICY_FILES).map(|n| (format!("{n}.toml"), String::new())).collect();
+    let one = |n| (format!("{n}.toml"), rule("uid = [1]", MAY).replace("\"r\"", &format!("\"r{n}\"")));
+    let files: Vec<(String, String)> = (0..=MAX_POLICY_FILES).map(one).collect();
     assert!(Policy::compile(&files, &Names, &table()).is_err());
     assert!(Policy::compile(&files[1..], &Names, &table()).is_ok());
 }

@@ -209,7 +209,10 @@ fn answer(policy: &Policy, caller: &Caller, ask: &Ask) -> Option<(String, String
 
 fn compiled(rules: &[Modelled]) -> Policy {
     let text: String = rules.iter().map(Modelled::toml).collect();
-    Policy::compile(&[("m.toml".into(), text.clone())], &Names, &table())
+    let files = [("m.toml".to_owned(), text.clone())];
+    // A file without rules is refused; a folder without files is not.
+    let files = if rules.is_empty() { &files[..0] } else { &files[..] };
+    Policy::compile(files, &Names, &table())
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
