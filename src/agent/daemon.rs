@@ -17,7 +17,8 @@ use super::access_rules::{AccessFiles, keep_sign_ins, write_sign_ins};
 use super::admin::v1::admin_server::AdminServer;
 use super::admin::{AdminService, MAX_ADMIN_MESSAGE_BYTES};
 use super::gate::{Books, Gate, LocalFacts, Outside};
-use super::refresh::{LocalFiles, restore_keys, watch_files};
+use super::local_files::{LocalFiles, watch_files};
+use super::refresh::restore_keys;
 use super::rejudge::{Pulse, Rejudger};
 use super::roles;
 use super::servers::{Door, Served, serve};
@@ -90,6 +91,9 @@ pub enum DaemonError {
         "the access rules cannot be used, and without them nobody is let in: {0}; `nightlatch policy check` tries them"
     )]
     AccessRules(String),
+    /// A file that takes away is there and cannot be read.
+    #[error("{0}; what is revoked or local must be known before anybody is let in")]
+    LocalFile(String),
     /// Asking Azure cannot be set up.
     #[error("roles cannot be asked: {0}")]
     Roles(String),
@@ -148,11 +152,13 @@ async fn start(
     let mut facts = LocalFacts {
         token_keys,
         access,
-        trust: restore_keys(&kept_keys, settings.ca_grace, &clock),
+        trust: restore_keys(&kept_keys, settings.ca_grace, &time),
         ..LocalFacts::default()
     };
     let mut files = LocalFiles::new(&settings);
-    files.changes().into_iter().for_each(|change| change.apply(&mut facts, clock.now()));
+    let read = files.first().map_err(DaemonError::LocalFile)?;
+    let now = time.mark.judge_by(clock.now(), clock.boot()).0;
+    read.into_iter().for_each(|change| change.apply(&mut facts, now));
     let accounts = Accounts::open(
         settings.tenant,
         settings.domains.clone(),

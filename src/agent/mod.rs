@@ -17,6 +17,7 @@ mod gate_tests;
 mod high_water;
 mod listing;
 mod live;
+mod local_files;
 mod observed;
 mod offer;
 mod openpubkey;

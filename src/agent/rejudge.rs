@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::gate::{Gate, Known, lock};
 use super::live::{Leave, Owner, Stay};
-use super::refresh::{Stamp, stamp};
+use super::local_files::{Stamp, stamp};
 use super::settings::Settings;
 use crate::config::RoleBackEnd;
 use crate::sessions::{Control, Due, Turn};

@@ -136,7 +136,7 @@ fn what_such_a_certificate_is_known_by_ends_its_session_and_opens_none() {
     let cluster = start();
     let name = world::ALICE.upn;
     for handle in ["key", "key-id"] {
-        cluster.node.shell("rm -f /etc/nightlatch/revoked; sleep 3").unwrap();
+        cluster.node.shell("rm -f /etc/nightlatch/revoked; sleep 5").unwrap();
         let alice = person(&cluster, name, KeyType::Ed25519);
         let mut shell = cluster.node.ssh_command(&alice, name, &[], &["sleep", "60"]).unwrap();
         let mut shell = shell.stderr(std::process::Stdio::null()).spawn().unwrap();

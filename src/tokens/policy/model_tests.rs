@@ -212,8 +212,7 @@ fn compiled(rules: &[Modelled]) -> Policy {
     let files = [("m.toml".to_owned(), text.clone())];
     // A file without rules is refused; a folder without files is not.
     let files = if rules.is_empty() { &files[..0] } else { &files[..] };
-    Policy::compile(files, &Names, &table())
-        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+    Policy::compile(files, &Names, &table()).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 fn some_of<T: Clone + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = Option<Vec<T>>> {

@@ -1,0 +1,245 @@
+//! The node's own files about people and keys: pinned keys, what was taken back, the table of people, the local accounts.
+//!
+//! A file that turns bad keeps its last good content, and says so once. What is being written is read when it has been still
+//! from one look to the next; only what is taken back counts at once. What was taken back is never believed again because a
+//! file cannot be read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightlatch_model::Timestamp;
+use nightlatch_sshcert::PublicKey;
+use tracing::{info, warn};
+
+use super::gate::{Gate, LocalFacts};
+use super::settings::Settings;
+use crate::config::CaSource;
+use crate::login::{
+    IdentityMap, KeySource, LocalNames, MAX_MAP_BYTES, MAX_TRUST_FILE_BYTES, Revocations, parse_ca_file,
+};
+use crate::store::read_capped;
+
+/// How often the local files are looked at.
+pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(2);
+/// The largest /etc/passwd that is read, in bytes.
+const MAX_PASSWD_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What tells one content of a file from another without reading it, and who may read it.
+pub(super) type Stamp = ([u64; 3], [i64; 4], [u32; 3]);
+
+/// The stamp of a file; `None` when there is none.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    let when = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+    Some(([meta.dev(), meta.ino(), meta.len()], when, [meta.mode(), meta.uid(), meta.gid()]))
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pinned,
+    Revoked,
+    People,
+    Local,
+}
+
+impl Kind {
+    const fn limit(self) -> u64 {
+        match self {
+            Self::Pinned | Self::Revoked => MAX_TRUST_FILE_BYTES,
+            Self::People => MAX_MAP_BYTES,
+            Self::Local => MAX_PASSWD_BYTES,
+        }
+    }
+
+    /// Whether a login must not be decided before this file was read: it only takes away.
+    const fn must_be_read(self) -> bool {
+        matches!(self, Self::Revoked | Self::Local)
+    }
+}
+
+/// One file.
+struct Watched {
+    kind: Kind,
+    path: PathBuf,
+    /// What it was when it was read.
+    read: Option<Stamp>,
+    /// What it was at the last look.
+    last: Option<Stamp>,
+    /// Why it could not be read; said already.
+    failed: Option<String>,
+}
+
+/// The local files, with what was last seen of them.
+pub(super) struct LocalFiles(Vec<Watched>);
+
+impl LocalFiles {
+    /// The files that these settings name.
+    #[must_use]
+    pub(super) fn new(settings: &Settings) -> Self {
+        let pinned = settings.ca_sources.contains(&CaSource::File);
+        let passwd = PathBuf::from("/etc/passwd");
+        Self::at([
+            (Kind::Pinned, pinned.then(|| settings.ca_file.clone())),
+            (Kind::Revoked, Some(settings.revoked_file.clone())),
+            (Kind::People, Some(settings.map_file.clone())),
+            (Kind::Local, Some(passwd)),
+        ])
+    }
+
+    fn at(files: [(Kind, Option<PathBuf>); 4]) -> Self {
+        let watched = |(kind, path): (Kind, Option<PathBuf>)| {
+            path.map(|path| Watched { kind, path, read: None, last: None, failed: None })
+        };
+        Self(files.into_iter().filter_map(watched).collect())
+    }
+
+    /// Reads all of them for the first time.
+    ///
+    /// # Errors
+    /// In words: what takes away is there and cannot be read, so nobody can be let in.
+    pub(super) fn first(&mut self) -> Result<Vec<Change>, String> {
+        let mut changes = Vec::new();
+        for file in &mut self.0 {
+            file.last = stamp(&file.path);
+            changes.extend(file.look());
+            if let Some(why) = file.failed.as_ref().filter(|_| file.kind.must_be_read()) {
+                return Err(why.clone());
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Reads what changed since the last time. All the reading and parsing is done here, so that whoever
+    /// holds the facts only has to [`Change::apply`] it.
+    pub(super) fn changes(&mut self) -> Vec<Change> {
+        self.0.iter_mut().filter_map(Watched::look).collect()
+    }
+}
+
+impl Watched {
+    fn look(&mut self) -> Option<Change> {
+        let fresh = stamp(&self.path);
+        let still = std::mem::replace(&mut self.last, fresh) == fresh;
+        // What could not be read is tried again: it may not have been the file's fault.
+        if self.read == fresh && self.failed.is_none() {
+            return None;
+        }
+        if !still && self.kind != Kind::Revoked {
+            return None;
+        }
+        let read = match read_capped(&self.path, self.kind.limit()) {
+            // A stray byte in one line must not take the others out of force.
+            Ok(bytes) => bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            Err(cause) => {
+                let inside =
+                    std::error::Error::source(&cause).map_or_else(String::new, |why| format!(": {why}"));
+                self.complain(format!("{cause}{inside}"));
+                return None;
+            }
+        };
+        // Emptied by a full disk, or on the way to being written.
+        if read.as_deref() == Some("") && self.read.is_some_and(|([.., length], ..)| length > 0) {
+            self.complain(format!(
+                "`{}` is empty: remove it if nothing is to stand there",
+                self.path.display()
+            ));
+            return None;
+        }
+        if still {
+            self.failed = None;
+            self.read = fresh;
+        }
+        self.change(&read.unwrap_or_default(), still)
+    }
+
+    /// Says once why a file is of no use now.
+    fn complain(&mut self, why: String) {
+        if self.failed.as_ref() != Some(&why) {
+            warn!("{why}; what was read before stays");
+        }
+        self.failed = Some(why);
+    }
+
+    /// What the text means. Of one that may not be whole only what it takes away counts.
+    fn change(&self, text: &str, still: bool) -> Option<Change> {
+        let shown = self.path.display();
+        match self.kind {
+            Kind::Pinned => match parse_ca_file(text) {
+                Ok(keys) => {
+                    info!("{} pinned CA keys from `{shown}`", keys.len());
+                    Some(Change::Pinned(keys))
+                }
+                Err(line) => {
+                    warn!("`{shown}` line {line} is not understood; what was read before stays");
+                    None
+                }
+            },
+            Kind::Revoked if still => Some(Revocations::parse(text).map_or_else(
+                |line| {
+                    warn!(
+                        "`{shown}` line {line} is not understood; the other lines are in force, and so is what was read \
+                         before"
+                    );
+                    Change::AlsoRevoked(Revocations::readable(text))
+                },
+                Change::Revoked,
+            )),
+            Kind::Revoked => Some(Change::AlsoRevoked(Revocations::readable(text))),
+            Kind::People => IdentityMap::parse(text)
+                .map(Change::People)
+                .map_err(|cause| warn!("`{shown}`: {cause}; what was read before stays"))
+                .ok(),
+            Kind::Local => Some(Change::Local(LocalNames::from_passwd(text))),
+        }
+    }
+}
+
+/// The new content of one local file.
+pub(super) enum Change {
+    Pinned(Vec<PublicKey>),
+    Revoked(Revocations),
+    /// Of a file that is partly bad, or not whole yet: nothing that was taken back before is believed again.
+    AlsoRevoked(Revocations),
+    People(IdentityMap),
+    Local(LocalNames),
+}
+
+impl Change {
+    /// Puts it in force.
+    pub(super) fn apply(self, facts: &mut LocalFacts, now: Timestamp) {
+        match self {
+            Self::Pinned(keys) => {
+                facts.trust.merge(KeySource::File, keys, now);
+            }
+            Self::Revoked(revoked) => facts.revoked = revoked,
+            Self::AlsoRevoked(more) => facts.revoked.also(more),
+            Self::People(map) => facts.map = map,
+            Self::Local(local) => facts.local = local,
+        }
+    }
+}
+
+/// Looks at the local files for as long as the daemon runs.
+pub(super) async fn watch_files(mut files: LocalFiles, gate: Arc<Gate>) {
+    loop {
+        tokio::time::sleep(FILE_INTERVAL).await;
+        // The hook reads the facts: no file is read while they are held.
+        let changes = files.changes();
+        if !changes.is_empty() {
+            let now = gate.moment().wall;
+            let taken_back =
+                changes.iter().any(|change| matches!(change, Change::Revoked(_) | Change::AlsoRevoked(_)));
+            gate.with_facts(|facts| changes.into_iter().for_each(|change| change.apply(facts, now)));
+            if taken_back {
+                gate.wake.everybody();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "local_files_tests.rs"]
+mod tests;
