@@ -86,7 +86,7 @@ fn decides(files: &[(String, String)], policy: &AccessPolicy) {
     let list = |table: &toml::Table| table.get("rule").and_then(Value::as_array).cloned().unwrap_or_default();
     let rules: Vec<Value> = tables.iter().flat_map(list).collect();
     let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
-    let node = NodeFacts { labels, resources: vec![RESOURCE.to_owned()] };
+    let node = NodeFacts { labels, resources: vec![RESOURCE.to_owned()], is_half_known: false };
     let sign_ins = sign_ins();
     for about in &people(&sign_ins) {
         let offsets = offsets(policy, &Fixed, about.now);

@@ -10,13 +10,13 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use nightlatch_model::Timestamp;
-use nightlatch_page::{MAX_POLICY_FILE_BYTES, MAX_POLICY_FILES};
+use nightlatch_page::{MAX_POLICY_FILE_BYTES, MAX_POLICY_FILES, Warning};
 use nightlatch_policy::{AccessPolicy, AccessRules, NodeFacts};
 use nightlatch_rules::{Compiled, compile};
 
 use crate::store::Folder;
 
-pub use replay::{Difference, Past, Replayed, replay};
+pub use replay::{Difference, Past, Replayed, Trial, replay};
 pub use zones::NodeZones;
 use zones::Zone;
 
@@ -52,6 +52,12 @@ impl InForce {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.policy.rules.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.policy.rules.len()
     }
 
     /// Whether some rule wants what only a certificate with claims shows.
@@ -112,16 +118,25 @@ pub fn holds_cases(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.to_string_lossy().ends_with(CASES))
 }
 
-/// The rules of a folder that only root may write. A folder that somebody configured must be there.
+/// The rules of a folder that only root may write. A folder that somebody configured must be there, and so must one that
+/// held rules before (`had_rules`): whoever wants none leaves it empty.
 ///
 /// # Errors
 /// In words, with file, line and what to write instead.
-pub fn load(folder: &Path) -> Result<Loaded, String> {
-    if folder != Path::new(POLICY_DIR) && !folder.is_dir() {
-        return Err(format!(
-            "{}: there is no such folder that nightlatchd can see; make it, or correct `login.policy_dir`",
-            folder.display()
-        ));
+pub fn load(folder: &Path, had_rules: bool) -> Result<Loaded, String> {
+    if !folder.is_dir() {
+        let shown = folder.display();
+        if had_rules {
+            return Err(format!(
+                "{shown}: the folder is gone, and rules from it were in force; bring it back, or make an empty one to \
+                 have no rules"
+            ));
+        }
+        if folder != Path::new(POLICY_DIR) {
+            return Err(format!(
+                "{shown}: there is no such folder that nightlatchd can see; make it, or correct `login.policy_dir`"
+            ));
+        }
     }
     let texts = rule_files(folder).trusted_texts()?;
     let digest = digest(&texts);
@@ -140,6 +155,12 @@ pub fn digest(texts: &[(String, String)]) -> String {
 }
 
 impl Loaded {
+    /// What works and is likely not meant, on this node.
+    #[must_use]
+    pub fn doubts(&self, node: &NodeFacts) -> Vec<Warning> {
+        [self.rules.warnings.clone(), self.rules.doubts_on(node)].concat()
+    }
+
     /// One line about them.
     #[must_use]
     pub fn summary(&self, folder: &Path) -> String {

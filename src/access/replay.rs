@@ -4,13 +4,16 @@
 //! else refused a login then still refuses it.
 
 use nightlatch_model::{ObjectId, Reason, Timestamp};
-use nightlatch_policy::{Circumstances, NodeFacts, Ruled, Service};
+use nightlatch_policy::{Circumstances, NodeFacts, Ruled, Service, shown_by_a_sign_in};
 
 use super::InForce;
 use crate::telemetry::AccessInput;
 
 /// The most differences that are kept one by one.
 const MAX_DIFFERENCES: usize = 500;
+
+/// What would have become of a login that is asked to sign in at the prompt: whoever does gets in.
+const PROMPT: &str = "prompt";
 
 /// One login on which the rules of now and the rules of then differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub struct Difference {
     pub rhost: String,
     /// What was decided: `permit`, or the reason.
     pub was: String,
-    /// What these rules would have decided.
+    /// What these rules would have decided: the same, or [`PROMPT`].
     pub now: String,
     /// The rule that would have; empty where none matched.
     pub rule: String,
@@ -46,6 +49,8 @@ pub struct Replayed {
     pub refused: usize,
     /// How many would have become permits.
     pub permitted: usize,
+    /// How many would have been asked to sign in at the prompt.
+    pub prompted: usize,
     /// Those that differ, newest first, at most [`MAX_DIFFERENCES`].
     pub differences: Vec<Difference>,
 }
@@ -69,9 +74,20 @@ pub struct Past {
     pub input: Option<AccessInput>,
 }
 
+/// The rules that are tried, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial<'a> {
+    /// The rules.
+    pub rules: &'a InForce,
+    /// The node.
+    pub node: &'a NodeFacts,
+    /// Whether people are asked to sign in at the prompt.
+    pub prompts: bool,
+}
+
 /// Tries rules on decisions, which come oldest first.
 #[must_use]
-pub fn replay(past: &[Past], rules: &InForce, node: &NodeFacts) -> Replayed {
+pub fn replay(past: &[Past], trial: Trial<'_>) -> Replayed {
     let oldest = past.iter().map(|one| one.at).min();
     let mut found = Replayed { oldest, ..Replayed::default() };
     for one in past.iter().rev() {
@@ -83,9 +99,10 @@ pub fn replay(past: &[Past], rules: &InForce, node: &NodeFacts) -> Replayed {
         let was = one.reason.clone();
         let (rule, now) = match &input.others {
             Some(reason) => (String::new(), Some(reason.clone())),
-            None => verdict(one, input, rules, node),
+            None => trial.verdict(one, input),
         };
-        match (&was, &now) {
+        match (&was, now.as_deref()) {
+            (_, Some(PROMPT)) => found.prompted += 1,
             (None, Some(_)) => found.refused += 1,
             (Some(_), None) => found.permitted += 1,
             _ => {}
@@ -107,28 +124,40 @@ pub fn replay(past: &[Past], rules: &InForce, node: &NodeFacts) -> Replayed {
     found
 }
 
-/// The rule that decides, and the reason of a refusal.
-fn verdict(one: &Past, input: &AccessInput, rules: &InForce, node: &NodeFacts) -> (String, Option<String>) {
-    let about = Circumstances {
-        service: if input.sudo { Service::Sudo } else { Service::Ssh },
-        oid: one.oid,
-        role: input.role,
-        guest: input.guest,
-        sign_in: input.sign_in.as_ref(),
-        from: input.from,
-        began: None,
-        now: one.at,
-    };
-    match rules.ask(node, one.at, |access| access.rule(&about)) {
-        Ruled::NoPolicy => (String::new(), None),
-        // An old yes that stood in must be young enough for the rule as well.
-        Ruled::Permits { rule, limits, .. } => {
-            let too_old =
-                limits.grace.zip(input.grace_age_s).is_some_and(|(most, age)| age >= most.as_secs());
-            (rule.to_string(), too_old.then(|| Reason::UpstreamUnknown.word().to_owned()))
-        }
-        Ruled::Refuses { rule, reason, .. } => {
-            (rule.map_or_else(String::new, |rule| rule.to_string()), Some(reason.word().to_owned()))
+impl Trial<'_> {
+    /// The rule that decides, and the reason of a refusal.
+    fn verdict(self, one: &Past, input: &AccessInput) -> (String, Option<String>) {
+        let about = Circumstances {
+            service: if input.sudo { Service::Sudo } else { Service::Ssh },
+            oid: one.oid,
+            role: input.role,
+            guest: input.guest,
+            sign_in: input.sign_in.as_ref(),
+            from: input.from,
+            began: None,
+            now: one.at,
+        };
+        match self.rules.ask(self.node, one.at, |access| access.rule(&about)) {
+            Ruled::NoPolicy => (String::new(), None),
+            // An old yes that stood in must be young enough for the rule as well.
+            Ruled::Permits { rule, limits, .. } => {
+                let too_old =
+                    limits.grace.zip(input.grace_age_s).is_some_and(|(most, age)| age >= most.as_secs());
+                (rule.to_string(), too_old.then(|| Reason::UpstreamUnknown.word().to_owned()))
+            }
+            Ruled::Refuses { rule, reason, missing, .. } => {
+                let rule = rule.map_or_else(String::new, |rule| rule.to_string());
+                let asked = self.prompts
+                    && !input.sudo
+                    && shown_by_a_sign_in(reason, &missing, self.rules.contexts_of(&rule));
+                // Who was asked then, and did not sign in, was refused for this reason: the rules made no difference.
+                let word = if asked && one.reason.as_deref() != Some(reason.word()) {
+                    PROMPT
+                } else {
+                    reason.word()
+                };
+                (rule, Some(word.to_owned()))
+            }
         }
     }
 }

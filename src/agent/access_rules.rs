@@ -1,21 +1,27 @@
 //! Keeps the access rules in force fresh. A folder that turns bad changes nothing: what was in force stays, it is said
 //! once in the journal, and for as long as it lasts in `status`. At the start it keeps the daemon from starting.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use nightlatch_page::Warning;
+use nightlatch_policy::NodeFacts;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::gate::{Gate, lock};
-use super::refresh::FILE_INTERVAL;
+use super::local_files::FILE_INTERVAL;
 use crate::access::{InForce, load, rule_files};
 use crate::accounts::SignIns;
-use crate::store::FileStamp;
+use crate::store::{FileStamp, read_capped, replace_file};
 
 /// After how many looks rules that could not be used are tried again.
 const RETRY_LOOKS: u32 = 15;
+
+/// How many rules were in force, in the state folder.
+const COUNT: &str = "access-rules";
+/// The largest such file, in bytes.
+const MAX_COUNT_BYTES: u64 = 16;
 
 /// What the files were, or why that could not be seen.
 type Stamps = Result<Vec<FileStamp>, String>;
@@ -26,6 +32,9 @@ pub(super) type AccessHealth = Arc<Mutex<(&'static str, String)>>;
 /// The folder.
 pub(super) struct AccessFiles {
     folder: PathBuf,
+    node: NodeFacts,
+    /// How many rules were in force, over restarts: a folder that vanishes takes none of them away.
+    count: Count,
     /// What was read the last time.
     seen: Option<Stamps>,
     /// Why that was of no use.
@@ -38,11 +47,17 @@ impl AccessFiles {
     ///
     /// # Errors
     /// In words, with file, line and what to write instead: the daemon must not start.
-    pub(super) fn open(folder: PathBuf) -> Result<(Self, Arc<InForce>), String> {
+    pub(super) fn open(
+        folder: PathBuf,
+        node: NodeFacts,
+        state: &Path,
+    ) -> Result<(Self, Arc<InForce>), String> {
+        let mut count = Count::read(state)?;
         let seen = Some(rule_files(&folder).stamps());
-        let loaded = load(&folder)?;
-        let files = Self { folder, seen, failed: None, health: AccessHealth::default() };
-        files.told(&loaded.rules.warnings, loaded.summary(&files.folder));
+        let loaded = load(&folder, count.rules > 0)?;
+        count.keep(loaded.rules.policy.rules.len());
+        let files = Self { folder, node, count, seen, failed: None, health: AccessHealth::default() };
+        files.told(&loaded.doubts(&files.node), loaded.summary(&files.folder));
         Ok((files, Arc::new(InForce::new(loaded.rules.policy))))
     }
 
@@ -51,9 +66,9 @@ impl AccessFiles {
         Arc::clone(&self.health)
     }
 
-    fn told(&self, warnings: &[Warning], summary: String) {
-        for warning in warnings {
-            warn!("access rules: {warning}");
+    fn told(&self, doubts: &[Warning], summary: String) {
+        for doubt in doubts {
+            warn!("access rules: {doubt}");
         }
         *lock(&self.health) = ("ok", summary);
     }
@@ -84,11 +99,11 @@ impl AccessFiles {
 
     async fn look(&mut self, gate: &Gate, stamps: Option<Stamps>) {
         // Files are read: not on a thread that answers callers.
-        let folder = self.folder.clone();
+        let (folder, node, had_rules) = (self.folder.clone(), self.node.clone(), self.count.rules > 0);
         let compiled = tokio::task::spawn_blocking(move || {
-            let loaded = load(&folder)?;
+            let loaded = load(&folder, had_rules)?;
             let told = loaded.summary(&folder);
-            Ok((loaded.rules.warnings, told, Arc::new(InForce::new(loaded.rules.policy))))
+            Ok((loaded.doubts(&node), told, Arc::new(InForce::new(loaded.rules.policy))))
         })
         .await;
         if Some(rule_files(&self.folder).stamps()) != stamps {
@@ -97,10 +112,11 @@ impl AccessFiles {
         }
         self.seen = stamps;
         match compiled.unwrap_or_else(|_| Err("the rules could not be read".to_owned())) {
-            Ok((warnings, told, rules)) => {
+            Ok((doubts, told, rules)) => {
                 self.failed = None;
+                self.count.keep(rules.len());
                 info!("access rules are in force: {told}");
-                self.told(&warnings, told);
+                self.told(&doubts, told);
                 let before =
                     gate.with_facts(|facts| std::mem::replace(&mut facts.access, Arc::clone(&rules)));
                 // Who was let in by the rules of before is judged by the new ones.
@@ -115,6 +131,33 @@ impl AccessFiles {
                 *lock(&self.health) = ("degraded", format!("what was read before stays: {why}"));
                 self.failed = Some(why);
             }
+        }
+    }
+}
+
+/// How many rules were in force the last time, kept over restarts.
+struct Count {
+    file: PathBuf,
+    rules: usize,
+}
+
+impl Count {
+    fn read(state: &Path) -> Result<Self, String> {
+        let file = state.join(COUNT);
+        let kept = read_capped(&file, MAX_COUNT_BYTES).map_err(|cause| cause.to_string())?;
+        let rules = match kept.as_deref().map(std::str::from_utf8) {
+            None => 0,
+            // What cannot be read is no word that there were none.
+            Some(text) => text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1),
+        };
+        Ok(Self { file, rules })
+    }
+
+    fn keep(&mut self, rules: usize) {
+        if std::mem::replace(&mut self.rules, rules) != rules
+            && let Err(cause) = replace_file(&self.file, format!("{rules}\n").as_bytes(), 0o600, true)
+        {
+            warn!("how many access rules are in force is not kept over a restart: {cause}");
         }
     }
 }
@@ -138,5 +181,34 @@ pub(super) fn write_sign_ins(gate: &Gate) {
             "what certificates said is not kept over a restart: {cause}: {:?}",
             std::error::Error::source(&cause)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_held_rules_must_be_there_and_one_that_never_did_need_not() {
+        let state = tempfile::tempdir().unwrap();
+        let nowhere = state.path().join("policy.d");
+        let why = || {
+            AccessFiles::open(nowhere.clone(), NodeFacts::default(), state.path()).err().unwrap_or_default()
+        };
+        assert!(why().contains("no such folder"), "{}", why());
+        let mut count = Count::read(state.path()).unwrap();
+        assert_eq!(count.rules, 0);
+        count.keep(3);
+        assert_eq!(Count::read(state.path()).unwrap().rules, 3);
+        assert!(why().contains("the folder is gone"), "{}", why());
+        count.keep(0);
+        assert!(why().contains("no such folder"), "{}", why());
+        // What is damaged does not say that there were none; what is too large is no start.
+        for damaged in ["", "-1\n", "three\n", "\u{ff}"] {
+            std::fs::write(state.path().join(COUNT), damaged).unwrap();
+            assert!(why().contains("the folder is gone"), "{damaged:?}: {}", why());
+        }
+        std::fs::write(state.path().join(COUNT), "0".repeat(17)).unwrap();
+        assert!(why().contains("larger than"), "{}", why());
     }
 }

@@ -139,8 +139,8 @@ async fn start(
     let loaded = load(&paths.config, &paths.drop_ins)?;
     let machine = azure_facts::find_out(&loaded.config).await;
     let settings = Settings::resolve(loaded.config, &machine)?;
-    let (access_files, access) =
-        AccessFiles::open(settings.access_dir()).map_err(DaemonError::AccessRules)?;
+    let (access_files, access) = AccessFiles::open(settings.access_dir(), settings.node(), &paths.state)
+        .map_err(DaemonError::AccessRules)?;
     if access.wants_claims() && settings.openpubkey.is_none() {
         warn!(
             "access rules ask for what only a sign-in shows, and `openpubkey.client_ids` is not set: nobody can show it"

@@ -5,7 +5,7 @@ use nightlatch_rules::compile;
 
 use super::admin::v1::{ReplayReply, ReplayRow, RulesFile};
 use super::gate::Gate;
-use crate::access::{InForce, NodeZones, Past, Replayed, replay};
+use crate::access::{InForce, NodeZones, Past, Replayed, Trial, replay};
 use crate::telemetry::{Observation, Outcome, Record};
 
 impl Gate {
@@ -27,7 +27,8 @@ impl Gate {
         let seen = self.observations.since(since).into_iter().filter(|one| one.verdict != "local");
         past.extend(seen.map(of_observation));
         past.sort_by_key(|one| one.at);
-        reply(replay(&past, &rules, &self.settings.node))
+        let prompts = self.outside.prompt.is_some();
+        reply(replay(&past, Trial { rules: &rules, node: &self.settings.node, prompts }))
     }
 }
 
@@ -64,6 +65,7 @@ fn reply(found: Replayed) -> ReplayReply {
         oldest: found.oldest.map_or(0, |at| at.0),
         refused: count(found.refused),
         permitted: count(found.permitted),
+        prompted: count(found.prompted),
         rows: found
             .differences
             .into_iter()

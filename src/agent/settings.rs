@@ -54,6 +54,12 @@ pub enum SettingsError {
         "`login.roles_from` needs `node.resource_id` or `node.cluster_id`: neither IMDS nor the configuration names one"
     )]
     NoScope,
+    /// The machine has an id, and it is not known.
+    #[error(
+        "what machine this is is not known: IMDS or himds did not say it, and `node.resource_id` is not set; roles at the \
+         machine would be missed (`login.role_scopes = [\"cluster\"]` if none are given there)"
+    )]
+    NoNodeId,
     /// A length of time outside its limits.
     #[error("`{key}` must lie between {least} and {most}: it is {value}")]
     BadSpan {
@@ -116,6 +122,10 @@ pub struct Settings {
     pub mode: Mode,
     /// The kind of machine; never `Auto`.
     pub kind: Kind,
+    /// The machine's own id, where it has one and it is known.
+    pub resource_id: Option<Scope>,
+    /// The cluster's id, where there is one.
+    pub cluster_id: Option<Scope>,
     /// Where roles count, in order.
     pub scopes: Vec<(ScopeKind, Scope)>,
     /// What counts as user and as administrator.
@@ -180,10 +190,10 @@ impl Settings {
         };
         let actions = actions(&config, kind);
         let roles_from = config.login.roles_from.unwrap_or(RoleBackEnd::Pdp);
-        let scopes = scopes(&config, machine)?;
-        if scopes.is_empty() && roles_from != RoleBackEnd::File {
-            return Err(SettingsError::NoScope);
-        }
+        let resource_id =
+            resource("node.resource_id", config.node.resource_id.as_deref(), machine.resource_id.as_ref())?;
+        let cluster_id = resource("node.cluster_id", config.node.cluster_id.as_deref(), None)?;
+        let scopes = scopes(&config, kind, resource_id.as_ref(), cluster_id.as_ref())?;
         let domains = config.login.domains.clone().unwrap_or_default();
         let odd = |domain: &&String| nightlatch_model::LoginName::parse(&format!("a@{domain}")).is_err();
         if let Some(domain) = domains.iter().find(odd) {
@@ -212,6 +222,8 @@ impl Settings {
             cloud,
             mode: config.mode.unwrap_or(Mode::Observe),
             kind,
+            resource_id,
+            cluster_id,
             scopes,
             actions,
             roles_from,
@@ -301,8 +313,10 @@ impl Settings {
     /// What the node is, for access rules.
     #[must_use]
     pub fn node(&self) -> NodeFacts {
-        let resources = self.scopes.iter().map(|(_, scope)| scope.as_str().to_owned()).collect();
-        NodeFacts { labels: self.config.node.labels.clone(), resources }
+        let known = [&self.resource_id, &self.cluster_id];
+        let resources = known.into_iter().flatten().map(|id| id.as_str().to_owned()).collect();
+        let is_half_known = self.resource_id.is_none() && has_resource_id(self.kind);
+        NodeFacts { labels: self.config.node.labels.clone(), resources, is_half_known }
     }
 
     /// The folder of the access rules.
@@ -359,22 +373,47 @@ fn actions(config: &Config, kind: Kind) -> ActionSet {
     }
 }
 
-fn scopes(config: &Config, machine: &Machine) -> Result<Vec<(ScopeKind, Scope)>, SettingsError> {
+/// Whether machines of this kind have a resource id of their own. Nodes of AKS Arc have none.
+const fn has_resource_id(kind: Kind) -> bool {
+    matches!(kind, Kind::Aks | Kind::Vm | Kind::ArcVm)
+}
+
+/// The id that is configured under this key, else the one that the machine tells.
+fn resource(
+    key: &'static str,
+    given_id: Option<&str>,
+    told: Option<&String>,
+) -> Result<Option<Scope>, SettingsError> {
+    let value = given(given_id).or_else(|| told.cloned());
+    let parse = |value: String| {
+        Scope::parse(&value).map_err(|_| SettingsError::BadScope { key, value: value.clone() })
+    };
+    value.map(parse).transpose()
+}
+
+/// Where roles are asked for.
+fn scopes(
+    config: &Config,
+    kind: Kind,
+    node: Option<&Scope>,
+    cluster: Option<&Scope>,
+) -> Result<Vec<(ScopeKind, Scope)>, SettingsError> {
     let wanted =
         config.login.role_scopes.clone().unwrap_or_else(|| vec![RoleScope::Node, RoleScope::Cluster]);
-    let node = given(config.node.resource_id.as_deref()).or_else(|| machine.resource_id.clone());
-    let cluster = given(config.node.cluster_id.as_deref());
-    let mut scopes = Vec::new();
-    for scope in wanted {
-        let (kind, key, value) = match scope {
-            RoleScope::Node => (ScopeKind::Node, "node.resource_id", &node),
-            RoleScope::Cluster => (ScopeKind::Cluster, "node.cluster_id", &cluster),
-        };
-        if let Some(value) = value {
-            let parsed =
-                Scope::parse(value).map_err(|_| SettingsError::BadScope { key, value: value.clone() })?;
-            scopes.push((kind, parsed));
-        }
+    let scope = |wanted: &RoleScope| match wanted {
+        RoleScope::Node => Some((ScopeKind::Node, node?.clone())),
+        RoleScope::Cluster => Some((ScopeKind::Cluster, cluster?.clone())),
+    };
+    let scopes: Vec<_> = wanted.iter().filter_map(scope).collect();
+    if config.login.roles_from == Some(RoleBackEnd::File) {
+        return Ok(scopes);
+    }
+    if scopes.is_empty() {
+        return Err(SettingsError::NoScope);
+    }
+    // What somebody has at the machine would be missed without a word: a role, and a deny.
+    if wanted.contains(&RoleScope::Node) && node.is_none() && has_resource_id(kind) {
+        return Err(SettingsError::NoNodeId);
     }
     Ok(scopes)
 }
@@ -413,6 +452,35 @@ mod tests {
         assert_eq!(resolve(Config::default(), Machine::default()), SettingsError::NoTenant);
         let nowhere = Machine { resource_id: None, ..machine() };
         assert_eq!(resolve(Config::default(), nowhere), SettingsError::NoScope);
+    }
+
+    /// An autoscaled node whose IMDS does not answer at its first boot: with the cluster's id alone it would miss what
+    /// somebody has at the machine, and rules about its resource group.
+    #[test]
+    fn a_machine_that_does_not_know_its_own_id_does_not_pass_for_one_that_has_none() {
+        let cluster = NODE.split("/providers").next().unwrap();
+        let settings = |more: &str, kind: Option<Kind>, id: Option<&str>| {
+            let text = format!("[node]\ncluster_id = \"{cluster}\"\n{more}");
+            let machine = Machine { resource_id: id.map(str::to_owned), kind, ..machine() };
+            Settings::resolve(toml::from_str(&text).unwrap(), &machine)
+        };
+        let node = |settings: Result<Settings, SettingsError>| settings.unwrap().node();
+        for kind in [Kind::Aks, Kind::Vm, Kind::ArcVm] {
+            let refused = settings("", Some(kind), None).unwrap_err();
+            assert_eq!(refused, SettingsError::NoNodeId, "{kind:?}");
+            // Whoever says that roles are given at the cluster alone is believed; for the rules it is half known.
+            let here = node(settings("[login]\nrole_scopes = [\"cluster\"]", Some(kind), None));
+            assert_eq!((here.resources.len(), here.is_half_known), (1, true), "{kind:?}");
+        }
+        for kind in [Kind::AksArc, Kind::Plain] {
+            let here = node(settings("", Some(kind), None));
+            assert_eq!((here.resources.len(), here.is_half_known), (1, false), "{kind:?}");
+        }
+        // Where roles count changes nothing about where the machine is.
+        for more in ["", "[login]\nrole_scopes = [\"cluster\"]", "[login]\nrole_scopes = [\"node\"]"] {
+            let here = node(settings(more, Some(Kind::Aks), Some(NODE)));
+            assert_eq!((here.resources.len(), here.is_half_known), (2, false), "{more}");
+        }
     }
 
     #[test]

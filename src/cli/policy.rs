@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use nightlatch_model::Timestamp;
-use nightlatch_page::MAX_POLICY_FILE_BYTES;
+use nightlatch_page::{MAX_POLICY_FILE_BYTES, Warning};
+use nightlatch_policy::{AccessPolicy, NodeFacts};
 use nightlatch_rules::{CaseResult, Compiled, cases, compile};
 use serde_json::{Value, json};
 
@@ -69,14 +70,15 @@ impl Paths {
         if !self.paths.is_empty() {
             return self.paths.clone();
         }
-        vec![configured()]
+        vec![configured().0]
     }
 }
 
-/// This machine's folder of rules.
-fn configured() -> PathBuf {
-    let loaded = config::load_installed().ok();
-    loaded.and_then(|loaded| loaded.config.login.policy_dir).unwrap_or_else(|| POLICY_DIR.into())
+/// This machine's folder of rules, and its labels.
+fn configured() -> (PathBuf, NodeFacts) {
+    let config = config::load_installed().map(|loaded| loaded.config).unwrap_or_default();
+    let node = NodeFacts { labels: config.node.labels, ..NodeFacts::default() };
+    (config.login.policy_dir.unwrap_or_else(|| POLICY_DIR.into()), node)
 }
 
 fn daemon_takes(folder: &Path) -> Result<(), String> {
@@ -109,11 +111,10 @@ fn shown(paths: &[PathBuf]) -> String {
 
 fn check(paths: &[PathBuf], format: Format) -> Result<u8, String> {
     let (rules, with_cases) = texts(paths)?;
+    let (in_force, node) = configured();
+    let in_force = *paths == [in_force];
     // Of the folder in force the daemon must be able to read all, and nobody else may write any.
-    if let [folder] = paths
-        && *folder == configured()
-        && let Err(why) = daemon_takes(folder)
-    {
+    if in_force && let Err(why) = paths.iter().try_for_each(|folder| daemon_takes(folder)) {
         if format == Format::Json {
             say(&json!({"ok": false, "error": {"problem": why}}).to_string());
         } else {
@@ -123,8 +124,13 @@ fn check(paths: &[PathBuf], format: Format) -> Result<u8, String> {
     }
     let found = compile(&rules, &NodeZones);
     let found = found.and_then(|compiled| cases(&with_cases).map(|cases| (compiled, cases.len())));
+    // Rules on their way to other machines are not measured by the labels of this one.
+    let here = |compiled: &Compiled| if in_force { compiled.doubts_on(&node) } else { Vec::new() };
     let (status, document) = match &found {
-        Ok((compiled, cases)) => (YES, checked(compiled, *cases, &digest(&rules), paths, format)),
+        Ok((compiled, cases)) => {
+            let doubts = [compiled.warnings.clone(), here(compiled)].concat();
+            (YES, checked(&compiled.policy, &doubts, *cases, &digest(&rules), paths, format))
+        }
         Err(cause) => {
             if format != Format::Json {
                 complain(&cause.to_string());
@@ -140,8 +146,14 @@ fn check(paths: &[PathBuf], format: Format) -> Result<u8, String> {
     Ok(status)
 }
 
-fn checked(compiled: &Compiled, cases: usize, digest: &str, paths: &[PathBuf], format: Format) -> Value {
-    let Compiled { policy, warnings } = compiled;
+fn checked(
+    policy: &AccessPolicy,
+    warnings: &[Warning],
+    cases: usize,
+    digest: &str,
+    paths: &[PathBuf],
+    format: Format,
+) -> Value {
     if format != Format::Json {
         for warning in warnings {
             say(&format!("warning: {warning}"));
@@ -159,7 +171,8 @@ fn checked(compiled: &Compiled, cases: usize, digest: &str, paths: &[PathBuf], f
             }
         });
     }
-    let warning = |one: &nightlatch_page::Warning| json!({"file": one.file, "line": one.line, "rule": one.rule, "text": one.text});
+    let warning =
+        |one: &Warning| json!({"file": one.file, "line": one.line, "rule": one.rule, "text": one.text});
     json!({"ok": true, "rules": policy.rules.len(), "digest": digest, "cases": cases,
            "warnings": warnings.iter().map(warning).collect::<Vec<_>>()})
 }
@@ -222,7 +235,7 @@ fn replay(paths: &[PathBuf], since: Span, format: Format) -> Result<u8, String> 
     if !reply.error.is_empty() {
         return Err(reply.error);
     }
-    let differs = reply.refused > 0 || reply.permitted > 0 || !reply.rows.is_empty();
+    let differs = reply.refused > 0 || reply.permitted > 0 || reply.prompted > 0 || !reply.rows.is_empty();
     if format == Format::Json {
         say(&document(&reply).to_string());
     } else {
@@ -259,8 +272,12 @@ fn print(reply: &ReplayReply) {
         say(&format!("no decision is remembered from that time{more}"));
         return;
     }
+    let asked = match reply.prompted {
+        0 => String::new(),
+        asked => format!(", {} asked to sign in at the prompt", counted(asked, "login")),
+    };
     say(&format!(
-        "{} since {}: {} would have been refused, {} permitted{more}",
+        "{} since {}: {} would have been refused, {} permitted{asked}{more}",
         counted(reply.looked_at, "decision"),
         Timestamp(reply.oldest),
         counted(reply.refused, "permit"),
@@ -274,7 +291,7 @@ fn document(reply: &ReplayReply) -> Value {
                "now": row.now, "rule": row.rule, "correlation": row.correlation})
     };
     json!({"looked_at": reply.looked_at, "unreadable": reply.unreadable, "refused": reply.refused,
-           "permitted": reply.permitted, "rows": reply.rows.iter().map(row).collect::<Vec<_>>()})
+           "permitted": reply.permitted, "prompted": reply.prompted, "rows": reply.rows.iter().map(row).collect::<Vec<_>>()})
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod scope;
 pub use access::{
     AccessPolicy, AccessRule, AccessRules, Circumstances, DoorKind, Forwarding, Limits, Missing, Network,
     NodeFacts, ProofKind, Require, ResourcePattern, RuleEffect, Ruled, SignIn, Truth, When, Where, Who,
+    shown_by_a_sign_in,
 };
 pub use answer::{Evidence, Grant, Refused, RoleAnswer, ScopeKind, UnknownCause};
 pub use combine::combine;

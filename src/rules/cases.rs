@@ -192,7 +192,11 @@ fn case(page: &Page<'_>, text: &CaseText) -> Result<Case, PolicyError> {
         from,
         at,
         sign_in,
-        node: NodeFacts { labels: text.node.labels.clone(), resources: text.node.resource.clone() },
+        node: NodeFacts {
+            labels: text.node.labels.clone(),
+            resources: text.node.resource.clone(),
+            is_half_known: false,
+        },
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use nightlatch_model::{ObjectId, Role};
-use nightlatch_page::{MAX_POLICY_FILES, MAX_RULES, Page, PolicyError};
+use nightlatch_page::{MAX_POLICY_FILES, MAX_RULES, Page, PolicyError, Warning};
 use nightlatch_policy::{
     AccessPolicy, AccessRule, DoorKind, Forwarding, Limits, Network, ProofKind, Require, ResourcePattern,
     RuleEffect, Where, Who,
@@ -16,7 +16,7 @@ use super::file::{
 use super::{Compiled, Zones, lint, words};
 
 pub(super) fn compile(files: &[(String, String)], zones: &dyn Zones) -> Result<Compiled, PolicyError> {
-    let mut work = Work { zones, policy: AccessPolicy::default(), warnings: Vec::new() };
+    let mut work = Work { zones, policy: AccessPolicy::default(), warnings: Vec::new(), labels: Vec::new() };
     let mut seen: HashMap<String, String> = HashMap::new();
     let mut last: Option<Page<'_>> = None;
     for (count, (file, text)) in files.iter().enumerate() {
@@ -52,14 +52,15 @@ pub(super) fn compile(files: &[(String, String)], zones: &dyn Zones) -> Result<C
         let hint = "end with a rule for everybody else: `effect = \"permit\"`, `who = { anyone = true }`";
         return Err(page.error(page.text.len(), "no rule permits anybody, so nobody could log in", hint));
     }
-    Ok(Compiled { policy: work.policy, warnings: work.warnings })
+    Ok(Compiled { policy: work.policy, warnings: work.warnings, labels: work.labels })
 }
 
 /// What is at hand while the rules are taken in.
 struct Work<'a> {
     zones: &'a dyn Zones,
     policy: AccessPolicy,
-    warnings: Vec<nightlatch_page::Warning>,
+    warnings: Vec<Warning>,
+    labels: Vec<(String, Warning)>,
 }
 
 impl Work<'_> {
@@ -85,6 +86,7 @@ impl Work<'_> {
         };
         check_effect(page, text, &rule)?;
         lint::rule(page, text, &rule, &self.policy.rules, &mut self.warnings);
+        self.labels.extend(lint::labels(page, text));
         self.policy.rules.push(rule);
         Ok(())
     }

@@ -25,7 +25,7 @@ mod lint_tests;
 
 use nightlatch_model::Timestamp;
 use nightlatch_page::{PolicyError, Warning};
-use nightlatch_policy::AccessPolicy;
+use nightlatch_policy::{AccessPolicy, NodeFacts};
 
 pub use cases::{Case, CaseResult, MAX_CASES, cases};
 
@@ -50,6 +50,18 @@ pub struct Compiled {
     pub policy: AccessPolicy,
     /// What works and is likely not meant.
     pub warnings: Vec<Warning>,
+    /// Each label that a rule asks for, with what is to be said where the node has none of this name.
+    labels: Vec<(String, Warning)>,
+}
+
+impl Compiled {
+    /// What is likely not meant on this node: a rule that asks for a label which it has not, with any value, is about no
+    /// login here; misspelt, a rule that denies would refuse nobody.
+    #[must_use]
+    pub fn doubts_on(&self, node: &NodeFacts) -> Vec<Warning> {
+        let strange = self.labels.iter().filter(|(label, _)| !node.labels.contains_key(label));
+        strange.map(|(_, warning)| warning.clone()).collect()
+    }
 }
 
 /// Compiles `files`, each a name and its TOML text, in the order in which their rules count.

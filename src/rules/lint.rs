@@ -74,6 +74,18 @@ pub(super) fn rule(
     }
 }
 
+/// The labels that a rule asks for, with what is to be said on a node that has none of this name.
+pub(super) fn labels(page: &Page<'_>, text: &RuleText) -> Vec<(String, Warning)> {
+    let Some(place) = &text.place else { return Vec::new() };
+    let warning = |label: &String| {
+        let words = format!(
+            "this node has no label `{label}` (`node.labels`): the rule is about no login here; is it spelled right?"
+        );
+        (label.clone(), page.warning(place.span().start, text.name.get_ref(), words))
+    };
+    place.get_ref().labels.iter().flat_map(|labels| labels.keys()).map(warning).collect()
+}
+
 /// Whether nothing behind a rule is ever reached.
 fn decides_for_all(rule: &AccessRule) -> bool {
     let anybody = rule.who == Who::default() && rule.place == Where::default();

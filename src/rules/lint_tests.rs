@@ -1,3 +1,5 @@
+use nightlatch_policy::NodeFacts;
+
 use super::compile_tests::{ALICE, Fixed, PLAIN, compiled, file};
 use super::{Compiled, compile};
 
@@ -122,10 +124,27 @@ fn each_doubt_is_told_once_and_its_twin_has_none() {
 fn every_rule_behind_one_that_decides_is_named_in_its_own_file() {
     let deny = format!("[[rule]]\nname = 'late'\neffect = 'deny'\nwho = {{ users = ['{ALICE}'] }}\n");
     let files = [file("10.toml", PLAIN), file("20.toml", format!("\n\n{deny}{}", all("")))];
-    let Compiled { policy, warnings } = compile(&files, &Fixed).unwrap();
+    let Compiled { policy, warnings, .. } = compile(&files, &Fixed).unwrap();
     assert_eq!(policy.rules.len(), 3, "doubts take no rule away");
     let places: Vec<_> =
         warnings.iter().map(|one| (one.file.as_str(), one.line, one.rule.as_str())).collect();
     assert_eq!(places, [("20.toml", 4, "late"), ("20.toml", 8, "x")]);
     assert!(warnings.iter().all(|one| one.text.contains("`plain` before it decides")), "{warnings:?}");
+}
+
+#[test]
+fn a_label_that_the_node_has_not_is_doubtful_there_and_there_alone() {
+    let text = rule("deny", "anyone = true", "where = { labels = { evn = 'prod', site = 'ams' } }") + PLAIN;
+    let compiled = compiled(&text);
+    assert_eq!(compiled.warnings, []);
+    let on = |labels: &[&str]| {
+        let labels = labels.iter().map(|label| ((*label).to_owned(), "x".to_owned())).collect();
+        compiled.doubts_on(&NodeFacts { labels, ..NodeFacts::default() })
+    };
+    assert_eq!(on(&["evn", "site", "other"]), []);
+    let doubts = on(&["env", "site"]);
+    assert_eq!(doubts.len(), 1);
+    assert_eq!((doubts[0].line, doubts[0].rule.as_str()), (5, "x"));
+    assert!(doubts[0].text.contains("no label `evn`"), "{}", doubts[0]);
+    assert_eq!(on(&[]).len(), 2);
 }

@@ -111,6 +111,15 @@ fn who_where_when_and_from_where_let_in_and_keep_out() {
     assert!(refused.stderr.contains("rule `only`"), "{refused:?}");
     assert!(cluster.why(ALICE).contains("only refuses"), "{}", cluster.why(ALICE));
 
+    // A label that is spelled wrong names no node: a rule that denies would keep nobody out.
+    let misspelt = "where = { labels = { evn = \"prod\" } }";
+    cluster.rules(&denies(misspelt));
+    cluster.is_in(&login(&alice, ALICE), ALICE, misspelt);
+    let checked = cluster.node.shell("nightlatch policy check").unwrap();
+    assert!(checked.contains("this node has no label `evn`") && checked.contains("1 warning"), "{checked}");
+    let journal = cluster.journal();
+    assert!(journal.contains("this node has no label `evn`"), "{journal}");
+
     // The node: its labels and its resource id.
     let segments: Vec<&str> = world::NODE.split('/').collect();
     let group = format!("/subscriptions/*/RESOURCEGROUPS/{}*", &segments[4][..4]);
@@ -412,6 +421,20 @@ fn a_broken_rule_never_replaces_a_good_one_and_never_starts_the_daemon() {
     node.write_file(&format!("{FOLDER}/rules.toml"), REST.as_bytes(), 0o666, "root:root").unwrap();
     wait_until("the status to say it", SOON, || status().contains("chmod go-w")).unwrap();
     same();
+    // A folder that vanishes takes no rule away, while the daemon runs and when it starts.
+    node.write_file(&format!("{FOLDER}/rules.toml"), good.as_bytes(), 0o644, "root:root").unwrap();
+    node.shell(&format!("mv {FOLDER} {FOLDER}.away")).unwrap();
+    wait_until("the status to say it", SOON, || status().contains("the folder is gone")).unwrap();
+    same();
+    node.shell("systemctl restart nightlatchd || true; sleep 1").unwrap();
+    assert_ne!(node.shell("systemctl is-active nightlatchd || true").unwrap().trim(), "active");
+    assert!(!cluster.ssh(&alice, ALICE, &["true"]).is_in());
+    node.shell(&format!(
+        "mv {FOLDER}.away {FOLDER}; systemctl reset-failed nightlatchd; systemctl restart nightlatchd"
+    ))
+    .unwrap();
+    wait_until("logins again", SOON, || cluster.ssh(&adele, ADELE, &["true"]).is_in()).unwrap();
+    same();
 
     // At the start there is nothing from before: it does not run, says why, and nobody else notices.
     node.write_file(&format!("{FOLDER}/rules.toml"), b"[[rule]]\nname = 1\n", 0o644, "root:root").unwrap();
@@ -433,4 +456,10 @@ fn a_broken_rule_never_replaces_a_good_one_and_never_starts_the_daemon() {
     node.shell("systemctl reset-failed nightlatchd; systemctl restart nightlatchd").unwrap();
     wait_until("logins again", SOON, || cluster.ssh(&adele, ADELE, &["true"]).is_in()).unwrap();
     same();
+    // No rules are wanted: the folder is empty, and may go afterwards.
+    node.shell(&format!("rm {FOLDER}/*")).unwrap();
+    wait_until("the status to say it", SOON, || status().contains("the role alone decides")).unwrap();
+    cluster.is_in(&cluster.ssh(&alice, ALICE, &["true"]), ALICE, "no rules");
+    node.shell(&format!("rmdir {FOLDER}; systemctl restart nightlatchd")).unwrap();
+    wait_until("logins again", SOON, || cluster.ssh(&alice, ALICE, &["true"]).is_in()).unwrap();
 }

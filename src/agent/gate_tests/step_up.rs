@@ -413,3 +413,37 @@ fn prompts_are_bounded_and_silence_of_entra_refuses_as_without_one() {
     let a_little_later = Parent { pid: 601, start: 100_200 };
     assert!(at.prompted(a_little_later).contains("within 16 s"));
 }
+
+/// Of rules that are tried on the past: whoever would be asked at the prompt is neither refused nor let in by them.
+#[test]
+fn a_replay_tells_who_would_be_asked_from_who_would_be_refused() {
+    let at = prompting();
+    at.rules(&WANTS_C1.replace("step-up", "permit").replace("require = { acrs = ['c1'] }", ""));
+    at.offer(MONITOR);
+    assert_eq!(word(at.account(MONITOR)), "permit");
+    at.rig.records(2);
+    let file = |text: &str| vec![crate::agent::admin::v1::RulesFile { name: "x".into(), text: text.into() }];
+    let tried = |rig: &Rig, text: &str| {
+        let reply = rig.gate.replay(Timestamp(0), file(text));
+        let now = reply.rows.iter().map(|row| row.now.clone()).collect::<Vec<_>>().join(" ");
+        (reply.refused, reply.permitted, reply.prompted, now)
+    };
+    let wants = |what: &str| WANTS_C1.replace("acrs = ['c1']", what);
+    assert_eq!(tried(&at.rig, WANTS_C1), (0, 0, 1, "prompt".into()));
+    assert_eq!(tried(&at.rig, &wants("acrs = ['c1'], device = true")), (1, 0, 0, "step_up".into()));
+    assert_eq!(tried(&at.rig, &wants("acrs = ['c1', 'c2']")), (1, 0, 0, "step_up".into()));
+    // Whoever was asked then and showed nothing was refused by the same rule: no difference.
+    at.rules(WANTS_C1);
+    at.offer(OTHER);
+    assert_eq!(word(at.account(OTHER)), "step_up");
+    at.rig.records(4);
+    assert_eq!(tried(&at.rig, WANTS_C1), (0, 0, 1, "prompt".into()));
+    // Refused for another reason, and asked by these rules.
+    assert_eq!(tried(&at.rig, &WANTS_C1.replace("step-up", "permit")), (0, 0, 2, "prompt prompt".into()));
+    // Where nobody is asked at the prompt, refused is refused.
+    let silent = rig();
+    silent.role(1, Role::Admin);
+    assert_eq!(silent.login(ALICE, 1), "permit");
+    silent.records(2);
+    assert_eq!(tried(&silent, WANTS_C1), (1, 0, 0, "step_up".into()));
+}

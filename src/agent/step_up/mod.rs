@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nightlatch_jwt::Refusal;
 use nightlatch_model::{AuthContext, Guid, LoginName, ObjectId, Reason, Secret, TenantId};
-use nightlatch_policy::{Denial, Missing, Outcome, Service, Step, Verdict};
+use nightlatch_policy::{Denial, Missing, Outcome, Service, Step, Verdict, shown_by_a_sign_in};
 use nightlatch_wire::{Message, Parent, Prompt, PromptStage};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -214,10 +214,9 @@ impl Gate {
         let known = self.roles_of(&credential, Service::Ssh).await;
         let ruling = self.rule(Service::Ssh, name, &credential, known.answer, self.moment());
         let Verdict::Denial(denial) = ruling.judgement.verdict else { return None };
-        let by_signing_in = !denial.missing().is_empty()
-            && denial.missing().iter().all(Missing::is_by_sign_in)
-            && matches!(denial.reason(), Reason::StepUp | Reason::EvidenceMissing);
-        by_signing_in.then_some((denial, identity))
+        let access = self.access_rules();
+        let contexts = access.contexts_of(denial.rule()?);
+        shown_by_a_sign_in(denial.reason(), denial.missing(), contexts).then_some((denial, identity))
     }
 
     /// Reads what the sign-in gave.

@@ -169,17 +169,20 @@ impl AccessRules<'_> {
         Seen { truth, by, closes }
     }
 
-    /// A node that knows no resource id of its own cannot be told from any.
+    /// A node that knows no resource id of its own cannot be told from any, and one that does not know all of them only
+    /// from those that it knows.
     fn is_there(&self, place: &Where) -> Truth {
         let labels = place.labels.as_ref().is_none_or(|labels| {
             labels.iter().all(|(key, value)| self.node.labels.get(key).is_some_and(|own| own == value))
         });
         let fits = |resource: &String| place.resources.iter().flatten().any(|one| one.matches(resource));
-        match (labels, place.resources.is_some(), self.node.resources.is_empty()) {
-            (false, ..) => Truth::No,
-            (true, false, _) => Truth::Yes,
-            (true, true, true) => Truth::Unknown,
-            (true, true, false) => self.node.resources.iter().any(fits).into(),
+        let known = &self.node.resources;
+        match (labels, place.resources.is_some()) {
+            (false, _) => Truth::No,
+            (true, false) => Truth::Yes,
+            (true, true) if known.iter().any(fits) => Truth::Yes,
+            (true, true) if known.is_empty() || self.node.is_half_known => Truth::Unknown,
+            (true, true) => Truth::No,
         }
     }
 }

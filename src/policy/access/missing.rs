@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nightlatch_model::Reason;
+
 /// One thing that was required and not shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Missing {
@@ -31,6 +33,16 @@ impl Missing {
             Self::Device | Self::Age(_) => false,
         }
     }
+}
+
+/// Whether a sign-in beside the certificate could show all that a refusal lacks, of a rule with these contexts: one sign-in
+/// shows one of them at a time.
+#[must_use]
+pub fn shown_by_a_sign_in(reason: Reason, missing: &[Missing], contexts: &[String]) -> bool {
+    matches!(reason, Reason::StepUp | Reason::EvidenceMissing)
+        && !missing.is_empty()
+        && missing.iter().all(Missing::is_by_sign_in)
+        && contexts.len() <= 1
 }
 
 impl fmt::Display for Missing {

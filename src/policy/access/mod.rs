@@ -20,7 +20,7 @@ use nightlatch_model::{Guid, ObjectId, Reason, Role, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use condition::{Network, ResourcePattern, Truth, When};
-pub use missing::Missing;
+pub use missing::{Missing, shown_by_a_sign_in};
 pub(crate) use missing::{command, sentence};
 
 use crate::facts::Service;
@@ -106,8 +106,10 @@ impl SignIn {
 pub struct NodeFacts {
     /// The labels that the configuration gives it.
     pub labels: BTreeMap<String, String>,
-    /// Its resource ids: the machine's, and the cluster's where there is one.
+    /// Its resource ids, as far as they are known: the machine's, and the cluster's where there is one.
     pub resources: Vec<String>,
+    /// Whether the machine has a resource id that nobody told.
+    pub is_half_known: bool,
 }
 
 /// What a login is judged by.
@@ -309,7 +311,8 @@ impl AccessRules<'_> {
     #[must_use]
     pub fn none() -> AccessRules<'static> {
         static POLICY: AccessPolicy = AccessPolicy { rules: Vec::new(), zones: Vec::new() };
-        static NODE: NodeFacts = NodeFacts { labels: BTreeMap::new(), resources: Vec::new() };
+        static NODE: NodeFacts =
+            NodeFacts { labels: BTreeMap::new(), resources: Vec::new(), is_half_known: false };
         AccessRules { policy: &POLICY, node: &NODE, offsets: &[] }
     }
 }

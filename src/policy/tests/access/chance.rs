@@ -192,6 +192,8 @@ pub(crate) fn scene(dice: &mut Dice) -> Scene {
         now,
         labels: if dice.once_in(6) { vec![] } else { vec![dice.pick(&LABELS[..2]), dice.pick(&LABELS[2..])] },
         resources: if dice.once_in(6) { vec![] } else { dice.some(&RESOURCES) },
+        // Not diced, so that the other dice fall as they fell.
+        half_known: now.rem_euclid(4) == 1,
         offsets,
     }
 }

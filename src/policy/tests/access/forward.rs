@@ -110,6 +110,7 @@ fn no_less_than_the_rule_that_decides_where_all_is_known() {
         if scene.resources.is_empty() {
             scene.resources.push(dice.pick(&RESOURCES));
         }
+        scene.half_known = false;
         if scene.sign_in.as_ref().is_none_or(|sign_in| sign_in.groups.is_none()) {
             continue;
         }

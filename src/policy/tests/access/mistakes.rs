@@ -22,7 +22,7 @@ mistakes! {
     LimitsForgotten StepUpWithoutLimits ClosesForgotten
     LiveIsNoLogin OtherIsNoLogin
     AnyLabel EveryResource CaseMatters
-    NoResourceIsNone NoResourceIsAny NoResourceByClaims
+    NoResourceIsNone NoResourceIsAny NoResourceByClaims HalfKnownIsKnown
     UnknownZoneIsUtc LastMinuteStillIn DayOfTheEnd
     FirstNetworkOnly MappedStaysSix
     AdminIsAlsoUser NoGuestsIsNoCondition UnknownGuestIsNone UnlistedGroupsAreNone EveryGroup

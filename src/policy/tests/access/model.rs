@@ -270,6 +270,14 @@ fn look(rule: &Plain, scene: &Scene, mistake: Mistake) -> Looked {
             (true, Mistake::NoResourceByClaims) => Is::Unknown(Some(Missing::Claims)),
             (true, _) => Is::Unknown(None),
             (false, Mistake::EveryResource) => sure(scene.resources.iter().all(fits)),
+            // What the other one is called nobody told.
+            (false, mistake)
+                if scene.half_known
+                    && mistake != Mistake::HalfKnownIsKnown
+                    && !scene.resources.iter().any(fits) =>
+            {
+                Is::Unknown(None)
+            }
             (false, _) => sure(scene.resources.iter().any(fits)),
         });
     }

@@ -95,6 +95,7 @@ pub(crate) struct Scene {
     pub(crate) now: i64,
     pub(crate) labels: Vec<(&'static str, &'static str)>,
     pub(crate) resources: Vec<&'static str>,
+    pub(crate) half_known: bool,
     pub(crate) offsets: Vec<Option<i32>>,
 }
 
@@ -103,6 +104,7 @@ impl Scene {
         NodeFacts {
             labels: map(&self.labels),
             resources: self.resources.iter().map(|&text| text.to_owned()).collect(),
+            is_half_known: self.half_known,
         }
     }
 
