@@ -122,14 +122,14 @@ async fn past_bug_68_silence_half_a_question_and_half_a_greeting_end() {
     half_greeting.write_all(b"PRI * HTTP/2.0").await.unwrap();
     assert!(is_closed(&mut silent).await, "silence on imds.sock");
     assert!(is_closed(&mut silent_greeting).await, "silence on broker.sock");
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(is_closed(&mut half).await, "half a head");
     assert!(is_closed(&mut half_greeting).await, "half a greeting");
     let mut rest = Vec::new();
     // What was asked for is not answered with a token; a word about the broken form may come.
     timeout(Duration::from_secs(20), half_body.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     while rig.slots.in_use() > 0 {
         tokio::task::yield_now().await;
     }

@@ -17,7 +17,13 @@ fn silent() -> Say {
 fn receive(socket: &UnixDatagram) -> String {
     let mut buffer = [0_u8; 256];
     socket.set_read_timeout(Some(LATE)).unwrap();
-    let read = socket.recv(&mut buffer).unwrap();
+    let read = loop {
+        match socket.recv(&mut buffer) {
+            // A wait with a limit is broken off when the machine was stopped for a moment (signal(7)).
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            read => break read.unwrap(),
+        }
+    };
     String::from_utf8(buffer[..read].to_vec()).unwrap()
 }
 

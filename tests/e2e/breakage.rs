@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nightlatch_world::{Person, SshOutcome, wait_until};
+use nightlatch_world::{Person, SshOutcome, wait_until, watchdogs};
 
 use crate::site::{HELPER, HOOK, SOON, Site, text};
 
@@ -191,6 +191,7 @@ fn acceptance_05_review_11_a_hung_daemon_with_full_backlogs_costs_local_users_no
 #[test]
 fn review_12_a_daemon_that_hangs_for_good_is_replaced() {
     let rig = Rig::start();
+    watchdogs(&rig.site.node, true).unwrap();
     let pid = rig.site.main_pid("nightlatchd");
     rig.site.node.shell(&format!("kill -STOP {pid}")).unwrap();
     wait_until("another daemon", Duration::from_secs(60), || {
@@ -205,6 +206,7 @@ fn review_12_a_daemon_that_hangs_for_good_is_replaced() {
 fn acceptance_05_review_12_a_mute_responder_is_replaced_within_a_second() {
     let rig = Rig::start();
     let node = &rig.site.node;
+    watchdogs(node, true).unwrap();
     for round in 0..3 {
         let pid = rig.site.main_pid("nightlatch-userdbd");
         assert_ne!(pid, 0);

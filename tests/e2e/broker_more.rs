@@ -388,7 +388,7 @@ fn every_hand_out_is_recorded_and_counted_over_a_restart_and_a_flood() {
 
 #[test]
 fn a_throttled_metadata_service_is_left_alone_for_as_long_as_it_says() {
-    const WAIT: Duration = Duration::from_secs(5);
+    const WAIT: Duration = Duration::from_secs(12);
     let stage = stage();
     stage.restart();
     let undo = Undo { stage: &stage, bundle: None };
@@ -408,20 +408,23 @@ fn a_throttled_metadata_service_is_left_alone_for_as_long_as_it_says() {
     assert_eq!(asked(), before + 1);
     stage.tenant.control("DELETE", "faults/imds", &json!({})).unwrap();
     let mut questions = 1;
-    while start.elapsed() < WAIT - Duration::from_millis(1_500) {
+    while questions < 7 && start.elapsed() < WAIT / 2 {
         let (code, said) = stage.grpc("backup.service", BACKUP, "GetToken", &json!({"resource": VAULT}));
         assert_eq!((code, &said["status"]), (3, &json!("UNAVAILABLE")), "{said}");
         let wait = said["retry"].as_f64().unwrap();
-        assert!((0.1..=7.0).contains(&wait), "{said}");
+        assert!((0.1..=WAIT.as_secs_f64() + 2.0).contains(&wait), "{said}");
         let answer = http();
         let header = answer
             .lines()
             .find_map(|line| line.to_lowercase().strip_prefix("retry-after: ")?.trim().parse().ok());
         let seconds: u64 = header.unwrap_or_else(|| panic!("{answer}"));
-        assert!(answer.starts_with("HTTP/1.1 503") && (1..=7).contains(&seconds), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && (1..=WAIT.as_secs() + 2).contains(&seconds),
+            "{answer}"
+        );
         questions += 2;
     }
-    assert!(questions >= 5, "{questions}");
+    assert!(questions >= 3, "{questions}");
     assert_eq!(asked(), before + 1, "{questions} questions of callers");
     let mut after = Duration::ZERO;
     wait_until("a token", SOON, || {

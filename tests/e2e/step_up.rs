@@ -130,7 +130,7 @@ fn whoever_lacks_a_context_signs_in_at_the_prompt_and_is_in() {
 #[test]
 fn a_sign_in_of_somebody_else_or_of_nobody_lets_nobody_in_and_says_why() {
     // So little time that the third does not take long.
-    let cluster = start("login_grace_time = \"24s\"");
+    let cluster = start("login_grace_time = \"30s\"");
     cluster.rules(WANTS_C1);
     let alice = cluster.person(ALICE);
     type Ending = fn(&Cluster, &str);

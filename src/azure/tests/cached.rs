@@ -85,13 +85,14 @@ async fn many_ask_once_and_the_first_may_leave() {
 #[tokio::test]
 async fn a_deadline_is_kept_and_a_longer_one_gets_its_own_try() {
     let server =
-        Server::start(vec![both("Allowed").after(Duration::from_millis(600)), both("Allowed")]).await;
+        Server::start(vec![both("Allowed").after(Duration::from_millis(1_200)), both("Allowed")]).await;
     let roles = Roles::new(pdp(&server).await, NOW);
     let hasty = {
         let roles = roles.clone();
-        tokio::spawn(async move { roles.roles(&question(), &login(150)).await.answer })
+        tokio::spawn(async move { roles.roles(&question(), &login(400)).await.answer })
     };
     while server.seen().is_empty() {
+        assert!(!hasty.is_finished(), "the question was never sent");
         tokio::task::yield_now().await;
     }
     let patient = roles.roles(&question(), &login(5000)).await.answer;

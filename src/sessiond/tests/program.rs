@@ -151,7 +151,7 @@ fn a_login_that_never_opens_is_ended() {
     assert_eq!(stage.control(&Message::Pending(announced)), Message::Done);
     wait_for("the end of the connection", || monitor.ended());
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(950) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= Duration::from_millis(950) && took < Duration::from_secs(10), "{took:?}");
     assert!(stage.journal().join("\n").contains(&format!("session never opened: u{uid}@contoso.com")));
 }
 
@@ -238,10 +238,10 @@ fn a_terminal_is_listed_and_spoken_to() {
     rustix::termios::tcflow(&theirs, rustix::termios::Action::OOff).unwrap();
     let began = Instant::now();
     assert_eq!(say(id), Message::Done);
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(stage.end(Target::Session(id), 0, "revoked"), Message::Done);
     wait_for("the end", || stage.rows_of(uid, true).iter().any(|row| row.id == id));
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// Shells that ignore TERM and start processes as fast as they can, each in a session of its own; bounded, so that

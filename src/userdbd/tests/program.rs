@@ -13,6 +13,7 @@
 mod stage;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -51,7 +52,13 @@ fn start_as(mut command: Command, files: &Files, watchdog: Duration) -> (Program
 
 fn message(systemd: &UnixDatagram) -> Option<String> {
     let mut buffer = [0_u8; 64];
-    let read = systemd.recv(&mut buffer).ok()?;
+    let read = loop {
+        match systemd.recv(&mut buffer) {
+            // A wait with a limit is broken off when the machine was stopped for a moment (signal(7)).
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
+            read => break read.ok()?,
+        }
+    };
     Some(String::from_utf8_lossy(&buffer[..read]).into_owned())
 }
 

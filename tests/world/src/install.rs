@@ -117,7 +117,16 @@ pub fn install(node: &Node, binaries: &Binaries) -> Result<(), WorldError> {
             return Err(WorldError::new(format!("{why}\njournal of {unit}:\n{journal}")));
         }
     }
-    Ok(())
+    watchdogs(node, false)
+}
+
+/// Whether systemd ends a service of the node that has not shown itself in time. A machine under test stands still for longer
+/// than the 500 ms of the name responder now and then: off, except in the stories that are about it.
+///
+/// # Errors
+/// What systemctl says.
+pub fn watchdogs(node: &Node, on: bool) -> Result<(), WorldError> {
+    node.shell(&format!("systemctl service-watchdogs {}", if on { "yes" } else { "no" })).map(drop)
 }
 
 /// Attaches the product to sshd, PAM, NSS and sudo with its own command. The configuration must be in

@@ -27,7 +27,7 @@ mod tenant;
 pub use certificate::{CertificateSpec, LocalCa};
 pub use cluster::Cluster;
 pub use image::{Image, prepare};
-pub use install::{Binaries, attach, install};
+pub use install::{Binaries, attach, install, watchdogs};
 pub use node::{AZURE_HOSTS, InNetwork, Node, NodeSpec};
 pub use openpubkey::{
     OPENPUBKEY_CLIENT, OPENPUBKEY_SCOPE, as_traveller, openpubkey_holder, openpubkey_person,

@@ -97,7 +97,13 @@ impl Stage {
         command.env("NOTIFY_SOCKET", self.path("notify")).env("WATCHDOG_USEC", "5000000");
         self.program = Some(Own(command.spawn().unwrap()));
         let mut buffer = [0_u8; 64];
-        let read = systemd.recv(&mut buffer).unwrap();
+        let read = loop {
+            match systemd.recv(&mut buffer) {
+                // A wait with a limit is broken off when the machine was stopped for a moment (signal(7)).
+                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+                read => break read.unwrap(),
+            }
+        };
         assert_eq!(&buffer[..read], b"READY=1\nWATCHDOG=1");
     }
 

@@ -39,10 +39,10 @@ async fn close_blackhole_and_slow() {
     fault(&stage, "entra", json!({"kind": "close"})).await;
     assert!(stage.try_web(host, keys()).await.is_err());
     fault(&stage, "entra", json!({"kind": "blackhole"})).await;
-    let waited = tokio::time::timeout(Duration::from_millis(300), stage.try_web(host, keys())).await;
+    let waited = tokio::time::timeout(Duration::from_secs(1), stage.try_web(host, keys())).await;
     assert!(waited.is_err(), "no answer ever comes");
-    fault(&stage, "entra", json!({"kind": "slow", "ms": 200})).await;
-    let early = tokio::time::timeout(Duration::from_millis(50), stage.try_web(host, keys())).await;
+    fault(&stage, "entra", json!({"kind": "slow", "ms": 2_000})).await;
+    let early = tokio::time::timeout(Duration::from_millis(700), stage.try_web(host, keys())).await;
     assert!(early.is_err(), "the answer is late");
     assert_eq!(stage.web(host, keys()).await.status, 200);
     let seen = stage.control("GET", "/control/requests?service=entra", Value::Null).await;
