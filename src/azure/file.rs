@@ -13,7 +13,8 @@
 //! ```
 //!
 //! It is read again when it changes. A file that cannot be read leaves the last good one in force and is
-//! reported; before there was a good one the answer is unknown. Evaluation is that of Azure's own
+//! reported; before there was a good one the answer is unknown. So does one without any assignment, as a full disk leaves
+//! it: everybody would be thrown out. Where nobody is to have a right it says `assignment = []`. Evaluation is that of Azure's own
 //! assignments, with the built-in login roles.
 
 use std::fmt;
@@ -73,8 +74,7 @@ pub enum RolesFileError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
-    #[serde(default)]
-    assignment: Vec<RawAssignment>,
+    assignment: Option<Vec<RawAssignment>>,
     #[serde(default)]
     deny: Vec<RawDeny>,
 }
@@ -308,16 +308,18 @@ fn read(path: &Path) -> Result<Rules, RolesFileError> {
     }
     let bad = |detail: String| RolesFileError::NotUnderstood { path: name.clone(), detail };
     let raw: Raw = toml::from_str(&text).map_err(|e| bad(e.to_string().trim_end().replace('\n', " ")))?;
-    if raw.assignment.len() > MAX_ROLES_ENTRIES || raw.deny.len() > MAX_ROLES_ENTRIES {
+    let nobody = "it holds no `[[assignment]]`: write `assignment = []` if nobody is to have a right";
+    let assignments = raw.assignment.ok_or_else(|| bad(nobody.to_owned()))?;
+    if assignments.len() > MAX_ROLES_ENTRIES || raw.deny.len() > MAX_ROLES_ENTRIES {
         return Err(RolesFileError::TooLarge(name));
     }
-    rules(raw).map_err(bad)
+    rules(assignments, raw.deny).map_err(bad)
 }
 
-fn rules(raw: Raw) -> Result<Rules, String> {
+fn rules(given: Vec<RawAssignment>, denied: Vec<RawDeny>) -> Result<Rules, String> {
     let mut definitions = builtin_definitions();
     let mut assignments = Vec::new();
-    for (at, entry) in raw.assignment.into_iter().enumerate() {
+    for (at, entry) in given.into_iter().enumerate() {
         let number = at + 1;
         let definition = match (entry.role, entry.actions) {
             (Some(Role::User), None) => USER_LOGIN.to_owned(),
@@ -346,7 +348,7 @@ fn rules(raw: Raw) -> Result<Rules, String> {
         assignments.push((entry.scope, assignment));
     }
     let mut denies = Vec::new();
-    for (at, entry) in raw.deny.into_iter().enumerate() {
+    for (at, entry) in denied.into_iter().enumerate() {
         let data_actions = entry.actions.unwrap_or_else(|| vec!["*".to_owned()]);
         let deny = DenyAssignment {
             id: format!("roles file, deny {}", at + 1),

@@ -135,7 +135,7 @@ certificate_file = "/etc/nightlatch/ci.pem"
     let ca = LocalCa::new(node.image()).unwrap();
     node.write_file("/etc/nightlatch/ca.pub", ca.public_key().unwrap().as_bytes(), 0o644, "root:root")
         .unwrap();
-    node.write_file("/etc/nightlatch/roles.toml", b"", 0o644, "root:root").unwrap();
+    node.write_file("/etc/nightlatch/roles.toml", b"assignment = []\n", 0o644, "root:root").unwrap();
     node.write_file("/etc/nightlatch/broker.d/50-stories.toml", POLICY.as_bytes(), 0o644, "root:root")
         .unwrap();
     install(&node, &Binaries::find().unwrap()).unwrap();

@@ -159,6 +159,7 @@ impl Site {
             .iter()
             .map(|(oid, role)| format!("[[assignment]]\nprincipal = \"{oid}\"\nrole = \"{role}\"\n"))
             .collect();
+        let text = if all.is_empty() { "assignment = []\n".to_owned() } else { text };
         self.node.write_file("/etc/nightlatch/roles.toml", text.as_bytes(), 0o644, "root:root").unwrap();
     }
 

@@ -64,7 +64,7 @@ async fn roles_actions_scopes_and_windows() {
         (entry(&window(-1, 1)), Some(Role::User)),
         (entry(&window(-2, -1)), None),
         (entry(&window(1, 2)), None),
-        (String::new(), None),
+        ("assignment = []\n".to_owned(), None),
         (entry("role = \"admin\"") + "[[deny]]\nprincipal = \"everyone\"", None),
         (entry("role = \"admin\"") + &format!("[[deny]]\nprincipal = \"{OID}\""), None),
         (
@@ -106,7 +106,14 @@ async fn a_change_shows_at_once_and_a_bad_file_changes_nothing() {
     assert_eq!(role(&fixture.ask().await), Some(Role::Admin));
     assert!(matches!(fixture.file.problem(), Some(RolesFileError::Read { .. })));
 
-    write(&fixture.path(), "");
+    // Emptied by a full disk it throws nobody out; that nobody is to have a right is said.
+    for emptied in ["", "# nothing\n", "[[deny]]\nprincipal = \"everyone\"\n"] {
+        write(&fixture.path(), emptied);
+        assert_eq!(role(&fixture.ask().await), Some(Role::Admin), "{emptied:?}");
+        let problem = fixture.file.problem().unwrap().to_string();
+        assert!(problem.contains("write `assignment = []`"), "{problem}");
+    }
+    write(&fixture.path(), "assignment = []\n");
     assert_eq!(fixture.ask().await, NOBODY);
     assert_eq!(fixture.file.problem(), None);
 }
@@ -115,6 +122,7 @@ async fn a_change_shows_at_once_and_a_bad_file_changes_nothing() {
 async fn a_file_that_was_never_good_is_unknown() {
     let twice = entry("role = \"user\"\nactions = [\"x\"]");
     for text in [
+        "",
         "[[assignment]]",
         "[[assignments]]",
         "x = 1",
@@ -141,7 +149,7 @@ async fn a_file_that_was_never_good_is_unknown() {
 
 #[tokio::test]
 async fn a_file_that_others_can_write_is_not_believed() {
-    let fixture = Fixture::new("");
+    let fixture = Fixture::new("assignment = []");
     std::fs::set_permissions(fixture.path(), std::fs::Permissions::from_mode(0o664)).unwrap();
     assert!(matches!(fixture.file.problem(), Some(RolesFileError::Writable(_))));
 }
