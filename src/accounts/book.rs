@@ -1,9 +1,11 @@
 //! The account book: one record per person, one file for all, replaced whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use nightlatch_model::{Account, LoginName, MAX_ACCOUNTS, ObjectId, Snapshot, TenantId, Timestamp};
+use nightlatch_model::{
+    Account, LoginName, MAX_ACCOUNTS, ObjectId, Snapshot, SnapshotError, TenantId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -30,6 +32,9 @@ pub enum AccountError {
         #[source]
         cause: serde_json::Error,
     },
+    /// What the name responder would refuse as a whole, so that nobody would be answered for.
+    #[error("the accounts cannot be shown to the node: {0}; see `login.shell` and `login.uid_overrides`")]
+    NotShown(#[from] SnapshotError),
     /// No room left.
     #[error(
         "the account book holds {MAX_ACCOUNTS} people; remove some with care: a uid must never be reused"
@@ -95,6 +100,10 @@ pub struct Accounts {
     snapshot: PathBuf,
     people: HashMap<ObjectId, Bound>,
     silent: bool,
+    /// Names that are local accounts by now: the name responder would refuse a snapshot that has them.
+    hidden: HashSet<LoginName>,
+    /// Something was taken away that the disk did not take.
+    unwritten: bool,
 }
 
 impl Accounts {
@@ -117,9 +126,26 @@ impl Accounts {
                 .map_err(|cause| AccountError::Damaged { path: book.clone(), cause })?,
         };
         let people = people.into_iter().map(|person| (person.oid, person)).collect();
-        let accounts = Self { tenant, domains, shell, overrides, book, snapshot, people, silent: false };
+        let (silent, hidden, unwritten) = (false, HashSet::new(), false);
+        let accounts =
+            Self { tenant, domains, shell, overrides, book, snapshot, people, silent, hidden, unwritten };
+        accounts.shown().check(|_| false)?;
         accounts.write_snapshot()?;
         Ok(accounts)
+    }
+
+    /// Leaves out of the snapshot whose name is a local account now. Their record stays in the book.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be written.
+    pub fn hide(&mut self, is_local: impl Fn(&str) -> bool) -> Result<(), AccountError> {
+        let people = self.people.values().map(|person| &person.name);
+        let names = people.chain(self.overrides.iter().map(|(name, _)| name));
+        let hidden: HashSet<LoginName> = names.filter(|name| is_local(name.as_str())).cloned().collect();
+        if std::mem::replace(&mut self.hidden, hidden.clone()) == hidden {
+            return Ok(());
+        }
+        self.write_snapshot()
     }
 
     /// The same book on a node that only observes: names are another agent's to answer.
@@ -206,7 +232,7 @@ impl Accounts {
     /// Locks a person's account at once and takes the admin group away. True when it was open.
     ///
     /// # Errors
-    /// When the snapshot cannot be renamed into place; the account is locked in memory.
+    /// When it cannot be written; the account is locked in memory, and [`Accounts::write_again`] tries once more.
     pub fn lock(&mut self, oid: ObjectId) -> Result<bool, AccountError> {
         let Some(person) = self.people.get_mut(&oid) else { return Ok(false) };
         if person.locked {
@@ -214,17 +240,17 @@ impl Accounts {
         }
         person.locked = true;
         person.admin = false;
-        self.write(false).map(|()| true)
+        self.take_away(false).map(|()| true)
     }
 
     /// Takes the admin group away and leaves the account open. True when it was an administrator's.
     ///
     /// # Errors
-    /// When the snapshot cannot be renamed into place.
+    /// As [`Accounts::lock`].
     pub fn demote(&mut self, oid: ObjectId) -> Result<bool, AccountError> {
         let Some(person) = self.people.get_mut(&oid).filter(|person| person.admin) else { return Ok(false) };
         person.admin = false;
-        self.write(false).map(|()| true)
+        self.take_away(false).map(|()| true)
     }
 
     /// Carries a renamed person's uid over to the new name: the next look-up of that name
@@ -236,21 +262,47 @@ impl Accounts {
         if let Some(person) = self.people.get_mut(&oid) {
             person.name = name.clone();
             person.locked = true;
-            self.write(true)?;
+            self.take_away(true)?;
         }
         Ok(())
     }
 
-    fn write(&self, durable: bool) -> Result<(), AccountError> {
+    /// Writes what was taken away and the disk did not take. True when there was something.
+    ///
+    /// # Errors
+    /// When it still does not.
+    pub fn write_again(&mut self) -> Result<bool, AccountError> {
+        if !self.unwritten {
+            return Ok(false);
+        }
+        self.take_away(true).map(|()| true)
+    }
+
+    /// Writes what gives: nothing is in the snapshot that the book does not have.
+    fn write(&mut self, durable: bool) -> Result<(), AccountError> {
+        self.write_book(durable)?;
+        self.write_snapshot()?;
+        self.unwritten = false;
+        Ok(())
+    }
+
+    /// Writes what takes away: the snapshot whatever becomes of the book. It lies on a tmpfs, where there may be room.
+    fn take_away(&mut self, durable: bool) -> Result<(), AccountError> {
+        let (snapshot, book) = (self.write_snapshot(), self.write_book(durable));
+        self.unwritten = snapshot.is_err() || book.is_err();
+        snapshot.and(book)
+    }
+
+    fn write_book(&self, durable: bool) -> Result<(), AccountError> {
         let mut people: Vec<&Bound> = self.people.values().collect();
         people.sort_by_key(|person| person.uid);
         let bytes = serde_json::to_vec(&people)
             .map_err(|cause| AccountError::Damaged { path: self.book.clone(), cause })?;
-        replace_file(&self.book, &bytes, 0o600, durable).map_err(AccountError::Store)?;
-        self.write_snapshot()
+        replace_file(&self.book, &bytes, 0o600, durable).map_err(AccountError::Store)
     }
 
-    fn write_snapshot(&self) -> Result<(), AccountError> {
+    /// What the name responder is told.
+    fn shown(&self) -> Snapshot {
         let mut accounts: Vec<Account> = self
             .people
             .values()
@@ -266,16 +318,20 @@ impl Accounts {
                 accounts.push(Account { name: name.clone(), uid, admin: false, unlocked_until: None });
             }
         }
+        accounts.retain(|account| !self.hidden.contains(&account.name));
         accounts.sort_by_key(|account| account.uid);
-        let snapshot = Snapshot {
+        Snapshot {
             version: 1,
             tenant: self.tenant,
             domains: self.domains.clone(),
             shell: self.shell.clone(),
             accounts,
             silent: self.silent,
-        };
-        let bytes = serde_json::to_vec(&snapshot)
+        }
+    }
+
+    fn write_snapshot(&self) -> Result<(), AccountError> {
+        let bytes = serde_json::to_vec(&self.shown())
             .map_err(|cause| AccountError::Damaged { path: self.snapshot.clone(), cause })?;
         // It lies on a tmpfs: there is nothing to sync.
         replace_file(&self.snapshot, &bytes, 0o644, false).map_err(AccountError::Store)
@@ -325,6 +381,70 @@ mod tests {
         assert_eq!(again.by_oid(oid(1)).unwrap().uid, uid_of(tenant(), &alice));
     }
 
+    /// A user filled the disk. What is taken away is in force at once, and on the disk as soon as there is room.
+    #[test]
+    fn what_is_taken_away_waits_for_no_disk_and_is_written_when_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let alice = LoginName::parse("alice@contoso.com").unwrap();
+        let state = folder.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let open = || {
+            let (book, shown) = (state.join("book"), folder.path().join("snapshot"));
+            Accounts::open(tenant(), vec![], "/bin/sh".into(), UidOverrides::default(), book, shown).unwrap()
+        };
+        for demoted in [false, true] {
+            let mut accounts = open();
+            accounts.unlock(oid(1), &alice, opening(true)).unwrap();
+            assert!(!accounts.write_again().unwrap());
+            // No room: here, no folder.
+            let away = folder.path().join("away");
+            std::fs::rename(&state, &away).unwrap();
+            assert!(if demoted { accounts.demote(oid(1)) } else { accounts.lock(oid(1)) }.is_err());
+            let shown = snapshot(&folder).accounts;
+            assert!(!shown[0].admin && shown[0].unlocked_until.is_none() != demoted);
+            assert!(accounts.write_again().is_err());
+            std::fs::rename(&away, &state).unwrap();
+            assert!(accounts.write_again().unwrap() && !accounts.write_again().unwrap());
+            let again = open();
+            let bound = again.by_oid(oid(1)).unwrap();
+            assert!(!bound.admin && bound.locked != demoted);
+        }
+    }
+
+    /// Root made a local account with the whole name of somebody who was let in before.
+    #[test]
+    fn one_name_that_became_local_does_not_hide_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |text: &str| LoginName::parse(text).unwrap();
+        let mut accounts = open(&folder, UidOverrides::default());
+        for (n, who) in [(1, "alice@contoso.com"), (2, "bob@contoso.com")] {
+            accounts.unlock(oid(n), &name(who), opening(false)).unwrap();
+        }
+        let local = |name: &str| name == "alice@contoso.com";
+        assert!(snapshot(&folder).check(local).is_err());
+        accounts.hide(local).unwrap();
+        let shown = snapshot(&folder);
+        assert_eq!((shown.check(local), shown.accounts.len()), (Ok(()), 1));
+        // Whoever loses access meanwhile loses it.
+        accounts.lock(oid(2)).unwrap();
+        let shown = snapshot(&folder);
+        assert!(shown.check(local).is_ok() && shown.accounts[0].unlocked_until.is_none());
+        accounts.hide(|_| false).unwrap();
+        assert_eq!(snapshot(&folder).accounts.len(), 2);
+    }
+
+    #[test]
+    fn what_the_name_responder_would_refuse_is_no_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        for shell in ["zsh", "/bin/my shell", "", "/bin/\u{e4}"] {
+            let none = UidOverrides::default();
+            let why = Accounts::open(tenant(), vec![], shell.into(), none, path("book"), path("snapshot"));
+            assert!(why.err().unwrap().to_string().contains("`login.shell`"), "{shell:?}");
+        }
+        assert!(!path("snapshot").exists());
+    }
+
     #[test]
     fn a_renamed_person_keeps_the_uid() {
         let folder = tempfile::tempdir().unwrap();
@@ -349,7 +469,9 @@ mod tests {
         let accounts = open(&folder, overrides);
         assert_eq!(accounts.uid_for(&bob), uid);
         assert_eq!(snapshot(&folder).accounts[0].uid, uid);
-        assert!(UidOverrides::new([(bob, 0)]).is_err());
+        assert!(UidOverrides::new([(bob.clone(), 0)]).is_err());
+        let carl = LoginName::parse("carl@contoso.com").unwrap();
+        assert!(UidOverrides::new([(bob, uid), (carl, uid)]).is_err(), "one uid for two people");
     }
 
     #[test]

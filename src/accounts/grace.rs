@@ -42,6 +42,8 @@ pub struct GraceLedger {
     people: HashMap<ObjectId, FreshYes>,
     /// When each person's yes was last written, by the time since boot.
     written: HashMap<ObjectId, Duration>,
+    /// The disk did not take the last write.
+    unwritten: bool,
 }
 
 impl GraceLedger {
@@ -53,7 +55,7 @@ impl GraceLedger {
         let bytes = read_capped(&path, MAX_LEDGER_BYTES)?.unwrap_or_default();
         let entries: Vec<Entry> = serde_json::from_slice(&bytes).unwrap_or_default();
         let people = entries.into_iter().filter_map(read).map(|yes| (yes.oid, yes)).collect();
-        Ok(Self { path, people, written: HashMap::new() })
+        Ok(Self { path, people, written: HashMap::new(), unwritten: false })
     }
 
     /// The last fresh yes of a person.
@@ -103,11 +105,24 @@ impl GraceLedger {
         self.write(true).map(|()| true)
     }
 
-    fn write(&self, durable: bool) -> Result<(), StoreError> {
+    /// Writes what the disk did not take. True when there was something.
+    ///
+    /// # Errors
+    /// When it still does not.
+    pub fn write_again(&mut self) -> Result<bool, StoreError> {
+        if !self.unwritten {
+            return Ok(false);
+        }
+        self.write(true).map(|()| true)
+    }
+
+    fn write(&mut self, durable: bool) -> Result<(), StoreError> {
         let mut entries: Vec<Entry> = self.people.values().map(entry).collect();
         entries.sort_by_key(|entry| entry.oid);
         let bytes = serde_json::to_vec(&entries).unwrap_or_default();
-        replace_file(&self.path, &bytes, 0o600, durable)
+        let written = replace_file(&self.path, &bytes, 0o600, durable);
+        self.unwritten = written.is_err();
+        written
     }
 }
 

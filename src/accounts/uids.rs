@@ -1,7 +1,7 @@
 //! Which uid a name has before anybody was let in under it: the published hash, or what an
 //! administrator wrote down to settle a collision.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use nightlatch_model::{LoginName, TenantId, is_our_uid, uid_of};
 
@@ -10,14 +10,15 @@ use nightlatch_model::{LoginName, TenantId, is_our_uid, uid_of};
 pub struct UidOverrides(HashMap<LoginName, u32>);
 
 impl UidOverrides {
-    /// Takes the overrides that lie in our range.
+    /// Takes the overrides that lie in our range, each for one name.
     ///
     /// # Errors
-    /// The first name whose uid does not.
+    /// The first name whose uid does not, or is another name's as well.
     pub fn new(pairs: impl IntoIterator<Item = (LoginName, u32)>) -> Result<Self, LoginName> {
         let mut map = HashMap::new();
+        let mut uids = HashSet::new();
         for (name, uid) in pairs {
-            if !is_our_uid(uid) {
+            if !is_our_uid(uid) || !uids.insert(uid) {
                 return Err(name);
             }
             map.insert(name, uid);

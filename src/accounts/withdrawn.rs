@@ -30,6 +30,8 @@ struct Entry {
 pub struct Withdrawn {
     path: PathBuf,
     people: BTreeMap<ObjectId, (Timestamp, Reason)>,
+    /// The disk did not take the last write.
+    unwritten: bool,
 }
 
 impl Withdrawn {
@@ -49,21 +51,38 @@ impl Withdrawn {
         };
         let why = |word: &str| word.parse().unwrap_or(Reason::Revoked);
         let people = entries.into_iter().map(|entry| (entry.oid, (entry.at, why(&entry.reason)))).collect();
-        Ok(Self { path, people })
+        Ok(Self { path, people, unwritten: false })
     }
 
     /// Withdraws a person's access at `now`, for a reason of the closed list; on the disk before this returns.
     ///
     /// # Errors
-    /// When the disk does not take it; it holds until the next start.
+    /// When the disk does not take it; it holds until the next start, and [`Withdrawn::write_again`] tries once more.
     pub fn withdraw(&mut self, oid: ObjectId, now: Timestamp, reason: Reason) -> Result<(), StoreError> {
-        self.people.retain(|_, (at, _)| now.since(*at) < KEEP_WITHDRAWN_S);
+        // A clock that is ahead must not make the others old: the newest of them is the latest moment that is sure.
+        let newest = self.people.values().map(|(at, _)| *at).max().unwrap_or(now).min(now);
+        self.people.retain(|_, (at, _)| newest.since(*at) < KEEP_WITHDRAWN_S);
         if self.people.len() >= MAX_WITHDRAWN
             && let Some(oldest) = self.people.iter().min_by_key(|(_, (at, _))| *at).map(|(oid, _)| *oid)
         {
             self.people.remove(&oldest);
         }
         self.people.insert(oid, (now, reason));
+        self.write()
+    }
+
+    /// Writes what the disk did not take. True when there was something.
+    ///
+    /// # Errors
+    /// When it still does not.
+    pub fn write_again(&mut self) -> Result<bool, StoreError> {
+        if !self.unwritten {
+            return Ok(false);
+        }
+        self.write().map(|()| true)
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
         let entry = |(oid, (at, reason)): (&ObjectId, &(Timestamp, Reason))| Entry {
             oid: *oid,
             at: *at,
@@ -71,7 +90,9 @@ impl Withdrawn {
         };
         let entries: Vec<Entry> = self.people.iter().map(entry).collect();
         let bytes = serde_json::to_vec(&entries).unwrap_or_default();
-        replace_file(&self.path, &bytes, 0o600, true)
+        let written = replace_file(&self.path, &bytes, 0o600, true);
+        self.unwritten = written.is_err();
+        written
     }
 
     /// Why a credential that began at `begins` opens nothing any more, when it is from before the person's
@@ -121,7 +142,25 @@ mod tests {
         list.withdraw(oid(99_999), Timestamp(20_001), Reason::Revoked).unwrap();
         assert_eq!(list.people.len(), 20_000);
         assert!(list.covers(oid(99_999), Timestamp(20_000)).is_some() && !list.people.contains_key(&oid(0)));
+        // One that a clock far ahead dates forgets none of them; when time has come there, the next one does.
         list.withdraw(oid(5), Timestamp(20_001 + KEEP_WITHDRAWN_S), Reason::Revoked).unwrap();
-        assert_eq!(list.people.len(), 1);
+        assert_eq!(list.people.len(), 19_999);
+        list.withdraw(oid(6), Timestamp(20_002 + KEEP_WITHDRAWN_S), Reason::Revoked).unwrap();
+        assert_eq!(list.people.len(), 2);
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_written_when_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, away) = (folder.path().join("state"), folder.path().join("away"));
+        std::fs::create_dir(&state).unwrap();
+        let mut list = Withdrawn::open(state.join("withdrawn.json")).unwrap();
+        std::fs::rename(&state, &away).unwrap();
+        assert!(list.withdraw(oid(1), Timestamp(1_000), Reason::Revoked).is_err());
+        assert!(list.covers(oid(1), Timestamp(1_000)).is_some() && list.write_again().is_err());
+        std::fs::rename(&away, &state).unwrap();
+        assert!(list.write_again().unwrap() && !list.write_again().unwrap());
+        let again = Withdrawn::open(state.join("withdrawn.json")).unwrap();
+        assert_eq!(again.covers(oid(1), Timestamp(1_000)), Some(Reason::Revoked));
     }
 }

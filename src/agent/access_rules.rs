@@ -162,18 +162,20 @@ impl Count {
     }
 }
 
-/// Writes down what certificates said of their sign-ins, a moment after a login: nobody waits for it.
-pub(super) async fn keep_sign_ins(gate: Arc<Gate>) {
+/// Writes down what certificates said of their sign-ins, a moment after a login: nobody waits for it. And what took access
+/// away while the disk was full.
+pub(super) async fn keep_written(gate: Arc<Gate>) {
     let mut tick = tokio::time::interval(FILE_INTERVAL);
     loop {
         tick.tick().await;
         let gate = Arc::clone(&gate);
-        let _ = tokio::task::spawn_blocking(move || write_sign_ins(&gate)).await;
+        let _ = tokio::task::spawn_blocking(move || write_down(&gate)).await;
     }
 }
 
 /// The same at once, before the daemon ends.
-pub(super) fn write_sign_ins(gate: &Gate) {
+pub(super) fn write_down(gate: &Gate) {
+    gate.write_again();
     let Some(changes) = lock(&gate.sign_ins).take_changes() else { return };
     if let Err(cause) = SignIns::write(&changes) {
         lock(&gate.sign_ins).not_written();

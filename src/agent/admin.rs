@@ -165,9 +165,9 @@ impl Admin for AdminService {
                 return Err(Status::invalid_argument("say whom: a user, a session or all"));
             }
         };
-        let Ends { rows, people } = self.desk.revoke(&what, dry_run).await.map_err(not_revoked)?;
+        let Ends { rows, people, not_kept } = self.desk.revoke(&what, dry_run).await.map_err(not_revoked)?;
         let sessions = rows.into_iter().take(MAX_SESSIONS_IN_REPLY).map(session).collect();
-        Ok(Response::new(RevokeReply { sessions, people }))
+        Ok(Response::new(RevokeReply { sessions, people, not_kept }))
     }
 
     async fn observed(&self, request: Request<ObservedRequest>) -> Result<Response<ObservedReply>, Status> {

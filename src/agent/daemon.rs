@@ -13,7 +13,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::{error, info, warn};
 
-use super::access_rules::{AccessFiles, keep_sign_ins, write_sign_ins};
+use super::access_rules::{AccessFiles, keep_written, write_down};
 use super::admin::v1::admin_server::AdminServer;
 use super::admin::{AdminService, MAX_ADMIN_MESSAGE_BYTES};
 use super::gate::{Books, Gate, LocalFacts, Outside};
@@ -159,7 +159,7 @@ async fn start(
     let read = files.first().map_err(DaemonError::LocalFile)?;
     let now = time.mark.judge_by(clock.now(), clock.boot()).0;
     read.into_iter().for_each(|change| change.apply(&mut facts, now));
-    let accounts = Accounts::open(
+    let mut accounts = Accounts::open(
         settings.tenant,
         settings.domains.clone(),
         settings.shell.clone(),
@@ -167,6 +167,7 @@ async fn start(
         paths.state.join("accounts.json"),
         paths.snapshot.clone(),
     )?;
+    accounts.hide(|name| facts.local.has(name))?;
     let accounts = if settings.mode == Mode::Observe { accounts.silenced()? } else { accounts };
     let books = Books {
         accounts,
@@ -198,7 +199,7 @@ async fn start(
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     let access = access_files.health();
     tokio::spawn(access_files.keep_fresh(Arc::clone(&gate)));
-    tokio::spawn(keep_sign_ins(Arc::clone(&gate)));
+    tokio::spawn(keep_written(Arc::clone(&gate)));
     let last = Arc::clone(&gate);
     tokio::spawn(ca_keys::keep_fresh(settings.clone(), Arc::clone(&gate), kept_keys));
     tokio::spawn(token_keys::keep_fresh(settings.clone(), Arc::clone(&gate), paths.state.clone()));
@@ -209,7 +210,8 @@ async fn start(
     serve_apart(Door::Account, account, 0, Arc::clone(&gate), Arc::clone(&times.account))?;
     let doors = broker::Doors { grpc: listeners.remove("broker"), http: listeners.remove("imds") };
     let heard = Arc::clone(&gate);
-    let withdrawn = move |oid| heard.withdraw(oid, Reason::SignInWithdrawn);
+    // Said in the journal where the disk does not take it.
+    let withdrawn = move |oid| drop(heard.withdraw(oid, Reason::SignInWithdrawn));
     let broker = broker::start(&settings, &paths.state, gate.clock(), doors, withdrawn);
     if let Some(listener) = listeners.remove("admin") {
         let parts = status::Parts { times, access, broker: broker.health.clone(), pulse };
@@ -224,7 +226,7 @@ async fn start(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::spawn(kick_watchdog());
     wait_for_the_end().await?;
-    write_sign_ins(&last);
+    write_down(&last);
     broker.last_words().await;
     info!("stopped");
     Ok(())

@@ -373,8 +373,9 @@ fn past_bug_row_12_a_name_given_to_another_person_is_refused() {
 
 #[test]
 fn past_bug_row_32_two_people_never_share_a_uid() {
-    let uid = nightlatch_model::UID_LOW + 5;
-    let rig = rig_with(&[("alice@contoso.com", uid), ("bob@contoso.com", uid)]);
+    let alice = LoginName::parse("alice@contoso.com").unwrap();
+    let uid = nightlatch_model::uid_of(TENANT.parse().unwrap(), &alice);
+    let rig = rig_with(&[("bob@contoso.com", uid)]);
     rig.role(1, Role::User);
     rig.role(2, Role::User);
     assert_eq!(rig.login_as("alice@contoso.com", 1, uid), "permit");

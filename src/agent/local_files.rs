@@ -12,7 +12,7 @@ use nightlatch_model::Timestamp;
 use nightlatch_sshcert::PublicKey;
 use tracing::{info, warn};
 
-use super::gate::{Gate, LocalFacts};
+use super::gate::{Gate, LocalFacts, lock};
 use super::settings::Settings;
 use crate::config::CaSource;
 use crate::login::{
@@ -232,7 +232,14 @@ pub(super) async fn watch_files(mut files: LocalFiles, gate: Arc<Gate>) {
             let now = gate.moment().wall;
             let taken_back =
                 changes.iter().any(|change| matches!(change, Change::Revoked(_) | Change::AlsoRevoked(_)));
+            let accounts_changed = changes.iter().any(|change| matches!(change, Change::Local(_)));
             gate.with_facts(|facts| changes.into_iter().for_each(|change| change.apply(facts, now)));
+            if accounts_changed {
+                let local = gate.facts().local.clone();
+                if let Err(cause) = lock(&gate.accounts).hide(|name| local.has(name)) {
+                    warn!("whose name is a local account's now is not left out yet: {cause}");
+                }
+            }
             if taken_back {
                 gate.wake.everybody();
             }

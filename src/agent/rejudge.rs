@@ -285,19 +285,36 @@ impl Rejudger {
 /// worth nothing any more, and their sessions are judged at once.
 impl Gate {
     /// Withdraws a person's access. Nothing in here can give any.
-    pub(super) fn withdraw(&self, oid: ObjectId, reason: Reason) {
+    ///
+    /// # Errors
+    /// In words, when the disk does not take it: it is in force, and is written as soon as there is room.
+    pub(super) fn withdraw(&self, oid: ObjectId, reason: Reason) -> Result<(), String> {
         let now = self.moment().wall;
-        if let Err(cause) = lock(&self.withdrawn).withdraw(oid, now, reason) {
+        let written = lock(&self.withdrawn).withdraw(oid, now, reason).map_err(|cause| {
             error!(
-                "that access was withdrawn will not survive a restart: {cause}: {:?}",
+                "that access was withdrawn does not survive a restart, until the disk takes it: {cause}: {:?}",
                 std::error::Error::source(&cause)
             );
-        }
+            format!("{cause}")
+        });
         let name = lock(&self.accounts).by_oid(oid).map(|person| person.name.clone());
         if let Some(name) = name {
             self.close_account(oid, &name, reason);
         }
         self.wake.person(oid);
+        written
+    }
+
+    /// Writes what takes access away and the disk did not take.
+    pub(super) fn write_again(&self) {
+        let written = [
+            lock(&self.accounts).write_again().map_err(|cause| cause.to_string()),
+            lock(&self.grace).write_again().map_err(|cause| cause.to_string()),
+            lock(&self.withdrawn).write_again().map_err(|cause| cause.to_string()),
+        ];
+        if written.contains(&Ok(true)) {
+            info!("what was taken away is on the disk now");
+        }
     }
 }
 

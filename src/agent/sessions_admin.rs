@@ -26,6 +26,8 @@ pub(super) enum Revoked {
 pub(super) struct Ends {
     pub(super) rows: Vec<Row>,
     pub(super) people: Vec<String>,
+    /// Why a withdrawal does not survive a restart yet; empty where all do.
+    pub(super) not_kept: String,
 }
 
 /// Why nothing was revoked.
@@ -79,6 +81,7 @@ impl SessionsDesk {
             None => *what == Revoked::All,
         };
         let rows: Vec<Row> = ours.into_iter().filter(theirs).collect();
+        let mut not_kept = String::new();
         if !dry_run {
             for (name, oid) in &people {
                 info!(
@@ -86,7 +89,9 @@ impl SessionsDesk {
                     NIGHTLATCH_REASON = "revoked",
                     "the access of {name} is revoked"
                 );
-                self.gate.withdraw(*oid, Reason::Revoked);
+                if let Err(why) = self.gate.withdraw(*oid, Reason::Revoked) {
+                    not_kept = why;
+                }
             }
             let mut uids: BTreeSet<u32> = rows.iter().map(|row| row.uid).collect();
             uids.extend(people.iter().filter_map(|(_, oid)| self.uid_of(*oid)));
@@ -94,7 +99,7 @@ impl SessionsDesk {
                 self.end(Target::Person(uid)).await?;
             }
         }
-        Ok(Ends { rows, people: people.into_iter().map(|(name, _)| name).collect() })
+        Ok(Ends { rows, people: people.into_iter().map(|(name, _)| name).collect(), not_kept })
     }
 
     async fn revoke_session(&self, live: Vec<Row>, id: u64, dry_run: bool) -> Result<Ends, RevokeError> {
@@ -105,7 +110,7 @@ impl SessionsDesk {
         if !dry_run {
             self.end(Target::Session(id)).await?;
         }
-        Ok(Ends { rows: vec![row], people: vec![] })
+        Ok(Ends { rows: vec![row], ..Ends::default() })
     }
 
     /// Who is meant: somebody in the book, or whoever has a session under the name.

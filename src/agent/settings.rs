@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::gate::{GateSettings, MAX_UPSTREAM_WAIT};
 use super::openpubkey;
-use crate::accounts::UidOverrides;
+use crate::accounts::{KEEP_WITHDRAWN_S, UidOverrides};
 use crate::config::{self, CaSource, Cloud, Config, ExpiryTime, Kind, Mode, RoleBackEnd, RoleScope, Span};
 use crate::entra::clouds::{self, Endpoints};
 use crate::login::{AdmitRules, ExpirationError, Extensions, ProofRules};
@@ -27,6 +27,9 @@ pub(super) const DEFAULT_LOGIN_GRACE: Span = Span(60);
 /// How often a session that lives is judged again when nothing is configured, and at least, in seconds.
 const DEFAULT_REJUDGE: Span = Span(60);
 const MIN_REJUDGE_S: i64 = 5;
+/// The shortest `trust.max_lifetime`, in seconds. The longest is how long a withdrawal is remembered: a certificate that lives
+/// longer would open again.
+const MIN_LIFETIME_S: i64 = 60;
 /// How long a user is let in after Azure's last yes when nothing is configured.
 const DEFAULT_USER_GRACE: Span = Span(3_600);
 
@@ -47,7 +50,9 @@ pub enum SettingsError {
         value: String,
     },
     /// An override outside our uids.
-    #[error("`login.uid_overrides`: the uid of `{0}` is outside Nightlatch's range")]
+    #[error(
+        "`login.uid_overrides`: the uid of `{0}` is outside Nightlatch's range, or another name has it as well"
+    )]
     BadOverride(String),
     /// Nowhere to ask about.
     #[error(
@@ -160,6 +165,8 @@ pub struct Settings {
     pub graph: bool,
     /// Whether the proxy variables are honoured.
     pub proxy_from_env: bool,
+    /// The longest life of a certificate that is taken, in seconds.
+    pub max_lifetime_s: i64,
     /// How often a session that lives is judged again.
     pub rejudge: Duration,
     /// How long a session goes on after its person was told that it ends, in seconds.
@@ -201,6 +208,13 @@ impl Settings {
         }
         let overrides = UidOverrides::new(config.login.uid_overrides.clone())
             .map_err(|name| SettingsError::BadOverride(name.to_string()))?;
+        let lifetime = span(
+            "trust.max_lifetime",
+            config.trust.max_lifetime,
+            DEFAULT_MAX_LIFETIME,
+            MIN_LIFETIME_S,
+            KEEP_WITHDRAWN_S,
+        )?;
         let rejudge = span("login.rejudge", config.login.rejudge, DEFAULT_REJUDGE, MIN_REJUDGE_S, 86_400)?;
         let longest = i64::from(MAX_END_GRACE_S);
         let end_grace = span("login.end_grace", config.login.end_grace, Span(0), 0, longest)?;
@@ -241,6 +255,7 @@ impl Settings {
             overrides,
             graph: config.identity.graph.unwrap_or(false),
             proxy_from_env: config.network.proxy.as_deref() != Some("none"),
+            max_lifetime_s: i64::try_from(lifetime.as_secs()).unwrap_or(DEFAULT_MAX_LIFETIME.0),
             rejudge,
             end_grace_s: u16::try_from(end_grace.as_secs()).unwrap_or(0),
             grace: GraceRule::new(user, admin),
@@ -279,7 +294,7 @@ impl Settings {
             admit: AdmitRules {
                 tenant: self.tenant,
                 domains: self.domains.clone(),
-                max_lifetime: self.config.trust.max_lifetime.unwrap_or(DEFAULT_MAX_LIFETIME).0,
+                max_lifetime: self.max_lifetime_s,
                 extensions: Extensions {
                     oid: identity.oid_extension.clone().unwrap_or(defaults.oid),
                     tid: identity.tid_extension.clone().unwrap_or(defaults.tid),
@@ -487,6 +502,7 @@ mod tests {
     fn times_outside_their_limits_are_named() {
         for (text, key) in [
             ("rejudge = \"1s\"", "login.rejudge"),
+            ("[trust]\nmax_lifetime = \"31d\"", "trust.max_lifetime"),
             ("grace_user = \"25h\"", "login.grace_user"),
             ("grace_admin = \"2d\"", "login.grace_admin"),
             ("end_grace = \"2h\"", "login.end_grace"),

@@ -216,8 +216,9 @@ fn order(target: Target, dry_run: bool, format: Format) -> u8 {
     };
     if format == Format::Json {
         let sessions: Vec<Value> = reply.sessions.iter().map(document).collect();
-        say(&json!({"dry_run": dry_run, "sessions": sessions, "people": reply.people}).to_string());
-        return YES;
+        let document = json!({"dry_run": dry_run, "sessions": sessions, "people": reply.people, "not_kept": reply.not_kept});
+        say(&document.to_string());
+        return if reply.not_kept.is_empty() { YES } else { NO };
     }
     print(&reply.sessions, format);
     let would = if dry_run { "would " } else { "" };
@@ -228,6 +229,13 @@ fn order(target: Target, dry_run: bool, format: Format) -> u8 {
     let count = reply.sessions.len();
     let verb = if dry_run || count != 1 { "end" } else { "ends" };
     say(&format!("{count} session{} {would}{verb}", if count == 1 { "" } else { "s" }));
+    if !reply.not_kept.is_empty() {
+        complain(&format!(
+            "it is in force, and forgotten if nightlatchd restarts before the disk takes it: free space, and run this again: {}",
+            reply.not_kept
+        ));
+        return NO;
+    }
     YES
 }
 

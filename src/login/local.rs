@@ -16,6 +16,12 @@ impl LocalNames {
         Self(names.filter(|name| !name.is_empty() && *name != "+").map(str::to_ascii_lowercase).collect())
     }
 
+    /// Whether there is a local account of exactly this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
     /// True when the name, or its part before the `@`, is a local account: `root@contoso.com`
     /// looks too much like root, in logs and to a person (SSSD CVE-2025-11561 and its kin).
     #[must_use]

@@ -227,7 +227,7 @@ fn withdrawn_access_stays_withdrawn_until_a_new_certificate() {
     rig.role(1, Role::Admin);
     assert_eq!(rig.login(ALICE, 1), "permit");
     let row = rig.session(1);
-    rig.gate.withdraw(oid(1), Reason::Revoked);
+    rig.gate.withdraw(oid(1), Reason::Revoked).unwrap();
     assert_eq!(rig.judge(&row), "revoked");
     assert_eq!(rig.login(ALICE, 1), "revoked", "the certificate is from before");
     assert_eq!(rig.sudo(ALICE), "revoked");

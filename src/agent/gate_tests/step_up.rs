@@ -252,7 +252,7 @@ fn nobody_is_asked_for_what_a_sign_in_cannot_show() {
     at.rig.answer(1, RoleAnswer::NotGranted(Refused::NoAssignment));
     done(WANTS_C1, "no role");
     at.rig.role(1, Role::User);
-    at.rig.gate.withdraw(oid(1), nightlatch_model::Reason::Revoked);
+    at.rig.gate.withdraw(oid(1), nightlatch_model::Reason::Revoked).unwrap();
     done(WANTS_C1, "revoked");
     assert_eq!(at.begun(), 0);
 }
