@@ -34,8 +34,8 @@ pub enum Place {
     Host,
     /// In a container: its uid 0 is not the node's root.
     Container,
-    /// It could not be found out; no rule that names a unit, a slice or a pod matches, and uid 0 is
-    /// not root.
+    /// It could not be found out; no rule that names a unit, a slice or a pod permits, none that denies is
+    /// ruled out by it, and uid 0 is not root.
     Unknown,
 }
 

@@ -155,7 +155,8 @@ fn behind_first_label(resource: &Resource) -> Option<&str> {
 }
 
 impl Rule {
-    /// Why this rule's `who` is not about the caller.
+    /// Why this rule's `who` is not about the caller. What is not known of the caller fits no rule that permits, and rules
+    /// out none that denies: who comes by loopback must not get by a group what is denied to it.
     pub(super) fn who_miss(&self, seen: &SeenCaller<'_>) -> Option<Miss> {
         let (who, caller) = (&self.who, seen.caller);
         let unplaced = caller.place == Place::Unknown;
@@ -171,13 +172,14 @@ impl Rule {
         }
         if let Some(gids) = &who.gids {
             let mut theirs = caller.gid.iter().chain(&caller.groups);
-            if !theirs.any(|gid| gids.binary_search(gid).is_ok()) {
+            let hidden = caller.gid.is_none() && !self.permit;
+            if !hidden && !theirs.any(|gid| gids.binary_search(gid).is_ok()) {
                 return Some(Miss::Gid);
             }
         }
         match who.place {
-            Some(_) if unplaced => return Some(Miss::Unplaced),
-            Some(place) if place != caller.place => return Some(Miss::Place),
+            Some(_) if unplaced && self.permit => return Some(Miss::Unplaced),
+            Some(place) if !unplaced && place != caller.place => return Some(Miss::Place),
             None if self.permit && who.pods.is_none() && caller.place == Place::Container => {
                 return Some(Miss::Container);
             }
@@ -186,18 +188,24 @@ impl Rule {
         if let Some(units) = &who.units
             && !seen.units.iter().flatten().any(|unit| units.contains(unit))
         {
-            let hidden = unplaced && caller.door != Door::Loopback;
-            return Some(if hidden { Miss::Unplaced } else { Miss::Unit });
+            let by_header = caller.door == Door::Loopback;
+            let hidden = if by_header { caller.header_unit.is_none() } else { unplaced };
+            if self.permit || !hidden {
+                return Some(if unplaced && !by_header { Miss::Unplaced } else { Miss::Unit });
+            }
         }
         if let Some(slices) = &who.slices
             && !seen.slices.iter().any(|slice| slices.contains(slice))
+            && (self.permit || !unplaced)
         {
             return Some(if unplaced { Miss::Unplaced } else { Miss::Slice });
         }
         if let Some(pods) = &who.pods {
             let process = caller.process.as_ref().filter(|_| !unplaced);
             let theirs = process.and_then(|process| process.pod.as_ref());
-            if !theirs.is_some_and(|pod| pods.iter().any(|uid| **uid == *"*" || **uid == *pod.uid)) {
+            let hidden = unplaced && !self.permit;
+            if !hidden && !theirs.is_some_and(|pod| pods.iter().any(|uid| **uid == *"*" || **uid == *pod.uid))
+            {
                 return Some(if unplaced { Miss::Unplaced } else { Miss::Pod });
             }
         }

@@ -37,7 +37,7 @@ pub(super) fn resource(text: &str) -> Resource {
     text.parse().unwrap()
 }
 
-const VAULT: &str = "https://vault.azure.net";
+pub(super) const VAULT: &str = "https://vault.azure.net";
 const ARM: &str = "https://management.azure.com";
 
 pub(super) fn caller(uid: u32) -> Caller {
@@ -87,7 +87,7 @@ fn told(policy: &Policy, caller: &Caller, ask: &Ask) -> String {
     }
 }
 
-fn default(policy: &Policy, caller: &Caller, resource: &str) -> String {
+pub(super) fn default(policy: &Policy, caller: &Caller, resource: &str) -> String {
     told(policy, caller, &ask(IdentityRef::Default, resource))
 }
 

@@ -23,6 +23,8 @@ mod decide_tests;
 mod file_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod unknown_tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -93,6 +93,8 @@ impl Modelled {
         };
         let gid = match &self.gids {
             None => true,
+            // A deny is about everybody of whom it is not known.
+            Some(_) if !self.permit && caller.gid.is_none() => true,
             Some(gids) => gids.iter().any(|gid| caller.gid == Some(*gid) || caller.groups.contains(gid)),
         };
         let unit_name = if caller.door == Door::Loopback {
@@ -100,8 +102,13 @@ impl Modelled {
         } else {
             process.and_then(|process| process.unit.clone())
         };
+        let no_unit = match caller.door {
+            Door::Loopback => caller.header_unit.is_none(),
+            _ => caller.place == Place::Unknown,
+        };
         let unit = match &self.units {
             None => true,
+            Some(_) if !self.permit && no_unit => true,
             Some(units) => unit_name.is_some_and(|name| {
                 units.iter().any(|rule| match rule.split_once("@*.") {
                     None => *rule == name,
@@ -113,12 +120,13 @@ impl Modelled {
         };
         let pod = match &self.pods {
             None => true,
+            Some(_) if !self.permit && caller.place == Place::Unknown => true,
             Some(pods) => process
                 .and_then(|process| process.pod.as_ref())
                 .is_some_and(|pod| pods.iter().any(|rule| *rule == "*" || *rule == pod.uid)),
         };
         let place = match self.place {
-            Some(place) => caller.place == place,
+            Some(place) => caller.place == place || (!self.permit && caller.place == Place::Unknown),
             None => !self.permit || self.pods.is_some() || caller.place != Place::Container,
         };
         let asked = ask.resource.canonical();
