@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use nightlatch_model::{LoginName, ObjectId, Reason, Timestamp};
-use nightlatch_policy::{Service, SignIn, Verdict};
+use nightlatch_policy::{Service, SignIn, Step, Verdict};
 use nightlatch_wire::session::{Origin, Row};
 use nightlatch_wire::{Account, NO_LOGINUID};
 
@@ -65,28 +65,31 @@ impl Gate {
         self.outside.roles.ask(self.role_ask((tenant, owner.oid), Service::Live)).await
     }
 
-    /// Judges one session with this answer about its owner's right.
-    pub(super) fn judge_live(&self, row: &Row, owner: Option<&Owner>, known: &Known) -> Stay {
-        let correlation =
-            if row.correlation.is_empty() { Self::new_correlation() } else { row.correlation.clone() };
-        let case = self.live_case(row, correlation.clone());
+    /// Why a session ends whatever Azure says, and without asking it.
+    pub(super) fn lost_here(&self, row: &Row, owner: Option<&Owner>) -> Option<Leave> {
         let Some(owner) = owner else {
             // Processes of a uid that nobody was ever let in under.
-            return self.leave(case.refuse(Reason::NoAdmit, Arc::default()).record, Reason::NoAdmit, true);
+            return Some(self.leave_for(row, Reason::NoAdmit, Arc::default(), true));
         };
         let credential = self.live_credential(row, owner);
         if let Some(reason) = self.withdrawn(&credential) {
             self.close_account(owner.oid, &owner.name, reason);
-            return self.leave(case.refuse(reason, credential.steps).record, reason, true);
+            return Some(self.leave_for(row, reason, credential.steps, true));
         }
-        if self.is_taken_back(row) {
-            let record = case.refuse(Reason::CertRevoked, credential.steps).record;
-            return self.leave(record, Reason::CertRevoked, false);
+        let own = if self.is_taken_back(row) { Some(Reason::CertRevoked) } else { None };
+        let own = own.or_else(|| self.is_over(row).then_some(Reason::SessionOver));
+        own.map(|reason| self.leave_for(row, reason, credential.steps, false))
+    }
+
+    /// Judges one session with this answer about its owner's right.
+    pub(super) fn judge_live(&self, row: &Row, owner: Option<&Owner>, known: &Known) -> Stay {
+        if let Some(leave) = self.lost_here(row, owner) {
+            return Stay::End(leave);
         }
-        if self.is_over(row) {
-            let record = case.refuse(Reason::SessionOver, credential.steps).record;
-            return self.leave(record, Reason::SessionOver, false);
-        }
+        let Some(owner) = owner else {
+            return Stay::End(self.leave_for(row, Reason::NoAdmit, Arc::default(), true));
+        };
+        let credential = self.live_credential(row, owner);
         let ruling = self.rule(Service::Live, &owner.name, &credential, known.answer.clone(), self.moment());
         self.settle_grace(owner.oid, ruling.effect, known.age);
         match &ruling.judgement.verdict {
@@ -104,8 +107,9 @@ impl Gate {
                 if person {
                     self.lock_out(owner, reason);
                 }
+                let case = self.live_case(row);
                 let record = case.deny(credential.steps.clone(), &ruling.judgement, Some(owner.oid)).record;
-                self.leave(record, reason, person)
+                Stay::End(self.leave(record, reason, person))
             }
         }
     }
@@ -132,7 +136,9 @@ impl Gate {
         row.until != 0 && Timestamp(row.until) <= now && good
     }
 
-    fn live_case(&self, row: &Row, correlation: String) -> Case {
+    fn live_case(&self, row: &Row) -> Case {
+        let correlation =
+            if row.correlation.is_empty() { Self::new_correlation() } else { row.correlation.clone() };
         let account = Account {
             user: row.user.clone(),
             service: "session".into(),
@@ -186,12 +192,16 @@ impl Gate {
         }
     }
 
-    fn leave(&self, record: Record, reason: Reason, person: bool) -> Stay {
+    fn leave_for(&self, row: &Row, reason: Reason, steps: Arc<[Step]>, person: bool) -> Leave {
+        self.leave(self.live_case(row).refuse(reason, steps).record, reason, person)
+    }
+
+    fn leave(&self, record: Record, reason: Reason, person: bool) -> Leave {
         let text = format!(
             "your session ends: {}\n{}\nreason {reason}, ref {}",
             record.text, record.hint, record.correlation
         );
         self.recorder.record(record);
-        Stay::End(Leave { reason, text, person })
+        Leave { reason, text, person }
     }
 }

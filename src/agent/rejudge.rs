@@ -183,8 +183,10 @@ impl Rejudger {
         let ids: Vec<u64> = live.iter().map(|row| row.id).collect();
         self.due.keep(&ids);
         self.by_grace.retain(|id| ids.contains(id));
+        let everybody: Vec<(Option<Owner>, Row)> =
+            live.iter().map(|row| (self.gate.owner(row), row.clone())).collect();
         let groups = self.groups(live, &asked).await;
-        self.judge(groups).await;
+        self.judge(groups, &everybody).await;
         let (now, boot) = (self.gate.moment().wall, self.gate.clock().boot());
         let look = self.due.next(now, boot).map_or(look, |left| look.min(left));
         if self.left.is_empty() { look } else { look.min(RETRY_AFTER) }
@@ -217,7 +219,11 @@ impl Rejudger {
         groups.into_values().filter(|group| group.judge).collect()
     }
 
-    async fn judge(&mut self, groups: Vec<Group>) {
+    /// Asks about each group and settles it. What the node knows by itself waits for no answer of Azure's: it is looked at
+    /// first, and whenever something is heard meanwhile.
+    async fn judge(&mut self, groups: Vec<Group>, everybody: &[(Option<Owner>, Row)]) {
+        let mut gone = HashSet::new();
+        self.end_here(everybody, &mut gone).await;
         let places = Arc::new(Semaphore::new(MAX_PEOPLE_AT_ONCE));
         let mut asked = JoinSet::new();
         for group in groups {
@@ -231,12 +237,48 @@ impl Rejudger {
                 (group, known)
             });
         }
-        while let Some(done) = asked.join_next().await {
-            // A question that panicked is asked again at the next look.
-            let Ok((group, known)) = done else { continue };
-            self.settle(&group, &known).await;
+        let wake = self.gate.wake.clone();
+        let mut heard = false;
+        loop {
+            tokio::select! {
+                done = asked.join_next() => match done {
+                    None => break,
+                    // A question that panicked is asked again at the next look.
+                    Some(Err(_)) => {}
+                    Some(Ok((mut group, known))) => {
+                        group.rows.retain(|row| !gone.contains(&row.id));
+                        self.settle(&group, &known).await;
+                    }
+                },
+                () = wake.0.heard.notified() => {
+                    heard = true;
+                    self.end_here(everybody, &mut gone).await;
+                }
+            }
+        }
+        // What was heard is asked about at the next look.
+        if heard {
+            wake.0.heard.notify_one();
         }
         self.pulse.kept_by_grace.store(self.by_grace.len(), Ordering::Relaxed);
+    }
+
+    /// Ends what ends whatever Azure says; `gone` are those that were.
+    async fn end_here(&mut self, everybody: &[(Option<Owner>, Row)], gone: &mut HashSet<u64>) {
+        for (owner, row) in everybody {
+            if gone.contains(&row.id) {
+                continue;
+            }
+            let Some(leave) = self.gate.lost_here(row, owner.as_ref()) else { continue };
+            let (ends, target) = if leave.person {
+                let theirs = everybody.iter().filter(|(_, other)| other.uid == row.uid);
+                (theirs.map(|(_, other)| other.id).collect(), Target::Person(row.uid))
+            } else {
+                (vec![row.id], Target::Session(row.id))
+            };
+            gone.extend(ends);
+            self.end(target, row, &leave).await;
+        }
     }
 
     /// Judges each session of a person, and ends what may not stay.

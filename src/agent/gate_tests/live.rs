@@ -277,3 +277,26 @@ fn a_certificate_that_is_taken_back_ends_its_session_and_no_other() {
         assert_eq!(rig.judge(&row), word, "{line}");
     }
 }
+
+/// Azure may hang for as long as it likes: what the node knows by itself is looked at without asking.
+#[test]
+fn what_the_node_knows_by_itself_needs_no_answer_of_azure() {
+    let rig = rig();
+    rig.role(1, Role::User);
+    assert_eq!(rig.login(ALICE, 1), "permit");
+    let (row, asked) = (rig.session(1), rig.script.asked.load(Ordering::SeqCst));
+    let lost = |row: &Row| rig.gate.lost_here(row, rig.gate.owner(row).as_ref()).map(|leave| leave.reason);
+    assert_eq!(lost(&row), None);
+    let handle = super::super::credential::read_note(&row.certificate).unwrap();
+    let line = format!("serial {}", handle.serial.unwrap());
+    rig.gate.with_facts(|facts| facts.revoked = crate::login::Revocations::parse(&line).unwrap());
+    assert_eq!(lost(&row), Some(Reason::CertRevoked));
+    rig.gate.with_facts(|facts| facts.revoked = crate::login::Revocations::default());
+    rig.gate.withdraw(oid(1), Reason::SignInWithdrawn).unwrap();
+    assert_eq!(lost(&row), Some(Reason::SignInWithdrawn));
+    assert!(rig.snapshot().accounts[0].unlocked_until.is_none(), "and its account is locked");
+    let nobodys =
+        Row { uid: rig.uid("nobody@contoso.com"), origin: Origin::Adopted, user: String::new(), ..row };
+    assert_eq!(lost(&nobodys), Some(Reason::NoAdmit));
+    assert_eq!(rig.script.asked.load(Ordering::SeqCst), asked);
+}
