@@ -172,7 +172,19 @@ impl Keeper {
         if aims.is_empty() {
             return;
         }
-        for (aim, found) in aims.into_iter().zip(self.ground().sweep(&reaches)) {
+        let processes = &self.world.processes;
+        let found = processes.is_legible().then(|| self.ground().sweep(&reaches));
+        // What cannot be looked at is not gone: no order is over by it.
+        let Some(found) = found.filter(|_| processes.is_legible()) else {
+            let mut inner = self.inner();
+            for aim in &aims {
+                if let Some(order) = inner.table.orders.get_mut(aim) {
+                    order.next_ms = now.up_ms + LOOK_MS;
+                }
+            }
+            return;
+        };
+        for (aim, found) in aims.into_iter().zip(found) {
             self.saw(aim, found, now);
         }
     }

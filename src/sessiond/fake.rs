@@ -56,6 +56,8 @@ pub(crate) struct State {
     serial: u64,
     next_pid: u32,
     births_left: u32,
+    /// The table cannot be read: nothing is found in it.
+    pub(crate) blind: bool,
 }
 
 /// The machine.
@@ -197,7 +199,8 @@ impl Processes for Machine {
                 self.spawn("storm", uid, owner.loginuid, owner.session, Temper::Storm(0));
             }
         }
-        self.state().processes.keys().copied().collect()
+        let state = self.state();
+        if state.blind { Vec::new() } else { state.processes.keys().copied().collect() }
     }
 
     fn stat(&self, pid: u32) -> Option<Stat> {
@@ -214,6 +217,10 @@ impl Processes for Machine {
 
     fn transient_units(&self) -> Vec<String> {
         self.state().units.clone()
+    }
+
+    fn is_legible(&self) -> bool {
+        !self.state().blind
     }
 }
 

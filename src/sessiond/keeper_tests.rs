@@ -156,6 +156,22 @@ fn a_person_without_a_row_is_swept_as_well() {
     assert!(folder.path().join(UID.to_string()).exists());
 }
 
+/// Out of descriptors, the process table looks empty.
+#[test]
+fn what_cannot_be_looked_at_is_not_gone() {
+    let (machine, _folder, keeper) = stage();
+    let left = machine.spawn("nohup", UID, UID, 7, Temper::Stubborn);
+    keeper.end(&end(Target::Person(UID), 0, "disabled"), machine.now());
+    machine.state().blind = true;
+    machine.run(&keeper, 30_000);
+    assert_eq!(machine.said(&format!("everything of uid {UID} ended")), 0);
+    assert!(machine.lives(left));
+    machine.state().blind = false;
+    machine.run(&keeper, 3_000);
+    assert!(!machine.lives(left));
+    assert_eq!(machine.said(&format!("everything of uid {UID} ended: disabled (1 killed)")), 1);
+}
+
 #[test]
 fn what_must_not_be_ended_is_refused() {
     let (machine, folder, keeper) = stage();

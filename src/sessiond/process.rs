@@ -56,6 +56,11 @@ pub trait Processes: Send + Sync {
     fn cgroup(&self, pid: u32) -> String;
     /// The names of the units that were made at run time (`systemd-run`).
     fn transient_units(&self) -> Vec<String>;
+    /// Whether the table can be read now. Where it cannot, for want of descriptors or memory, processes that are not found
+    /// are not gone.
+    fn is_legible(&self) -> bool {
+        true
+    }
 }
 
 /// This machine's own.
@@ -97,6 +102,11 @@ impl Processes for ProcFs {
         let Ok(folder) = fs::read_dir(&self.units) else { return Vec::new() };
         let names = folder.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         names.filter(|name| name.ends_with(".service")).collect()
+    }
+
+    fn is_legible(&self) -> bool {
+        // As deep as a look goes: the folder and a file of a process at the same time.
+        fs::read_dir("/proc").is_ok_and(|_held| self.owner(std::process::id()).is_some())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::journal::{Entry, Priority};
 use crate::keeper::{Inner, Keeper};
 use crate::key::{Forbidden, SweepKey};
 use crate::ledger::Keep;
-use crate::order::Order;
+use crate::order::{Order, REST_LOOK_MS};
 use crate::process::Owner;
 use crate::record::{Aim, Event, Finish, Kind, Session};
 use crate::replay::Replay;
@@ -41,6 +41,10 @@ impl Keeper {
         }
         self.load(now);
         let world = &self.world;
+        if !world.processes.is_legible() {
+            self.inner().scan_at_ms = now.up_ms + REST_LOOK_MS;
+            return;
+        }
         let forbidden = Forbidden::gather(&*world.processes, world.own_pid, world.own_uid);
         let census = self.census(&self.owners());
         let accounts = world.accounts.break_glass();
