@@ -196,6 +196,7 @@ async fn start(
         tokio::spawn(rejudger.run());
     }
     tokio::spawn(high_water::keep(time, paths.state.clone()));
+    let local = files.health();
     tokio::spawn(watch_files(files, Arc::clone(&gate)));
     let access = access_files.health();
     tokio::spawn(access_files.keep_fresh(Arc::clone(&gate)));
@@ -214,7 +215,7 @@ async fn start(
     let withdrawn = move |oid| drop(heard.withdraw(oid, Reason::SignInWithdrawn));
     let broker = broker::start(&settings, &paths.state, gate.clock(), doors, withdrawn);
     if let Some(listener) = listeners.remove("admin") {
-        let parts = status::Parts { times, access, broker: broker.health.clone(), pulse };
+        let parts = status::Parts { times, local, access, broker: broker.health.clone(), pulse };
         let status = status::source(&settings, Arc::clone(&gate), parts);
         let desk = SessionsDesk { gate: Arc::clone(&gate), control };
         tokio::spawn(serve_admin(adopt(listener)?, AdminService::new(desk, status)));

@@ -80,6 +80,11 @@ pub struct Known {
 pub trait AskRoles: Send + Sync {
     /// Asks, on these terms.
     fn ask<'a>(&'a self, ask: RoleAsk) -> Pin<Box<dyn Future<Output = Known> + Send + 'a>>;
+
+    /// Why it cannot answer as it should, as far as that is known without asking; for `status`.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Whoever knows which object a login name belongs to, for certificates that do not say it.

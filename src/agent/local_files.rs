@@ -5,7 +5,7 @@
 //! file cannot be read.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nightlatch_model::Timestamp;
@@ -70,10 +70,18 @@ struct Watched {
     last: Option<Stamp>,
     /// Why it could not be read; said already.
     failed: Option<String>,
+    /// What is wrong with what was read; said already.
+    doubt: Option<String>,
 }
 
+/// Why a local file is not in force as it stands there, for `status`; none where all are.
+pub(super) type FilesHealth = Arc<Mutex<Option<String>>>;
+
 /// The local files, with what was last seen of them.
-pub(super) struct LocalFiles(Vec<Watched>);
+pub(super) struct LocalFiles {
+    files: Vec<Watched>,
+    health: FilesHealth,
+}
 
 impl LocalFiles {
     /// The files that these settings name.
@@ -91,9 +99,9 @@ impl LocalFiles {
 
     fn at(files: [(Kind, Option<PathBuf>); 4]) -> Self {
         let watched = |(kind, path): (Kind, Option<PathBuf>)| {
-            path.map(|path| Watched { kind, path, read: None, last: None, failed: None })
+            path.map(|path| Watched { kind, path, read: None, last: None, failed: None, doubt: None })
         };
-        Self(files.into_iter().filter_map(watched).collect())
+        Self { files: files.into_iter().filter_map(watched).collect(), health: FilesHealth::default() }
     }
 
     /// Reads all of them for the first time.
@@ -102,20 +110,33 @@ impl LocalFiles {
     /// In words: what takes away is there and cannot be read, so nobody can be let in.
     pub(super) fn first(&mut self) -> Result<Vec<Change>, String> {
         let mut changes = Vec::new();
-        for file in &mut self.0 {
+        for file in &mut self.files {
             file.last = stamp(&file.path);
             changes.extend(file.look());
             if let Some(why) = file.failed.as_ref().filter(|_| file.kind.must_be_read()) {
                 return Err(why.clone());
             }
         }
+        self.tell();
         Ok(changes)
+    }
+
+    /// What `status` is to show.
+    pub(super) fn health(&self) -> FilesHealth {
+        Arc::clone(&self.health)
+    }
+
+    fn tell(&self) {
+        *lock(&self.health) =
+            self.files.iter().find_map(|file| file.failed.clone().or_else(|| file.doubt.clone()));
     }
 
     /// Reads what changed since the last time. All the reading and parsing is done here, so that whoever
     /// holds the facts only has to [`Change::apply`] it.
     pub(super) fn changes(&mut self) -> Vec<Change> {
-        self.0.iter_mut().filter_map(Watched::look).collect()
+        let changes = self.files.iter_mut().filter_map(Watched::look).collect();
+        self.tell();
+        changes
     }
 }
 
@@ -163,36 +184,42 @@ impl Watched {
         self.failed = Some(why);
     }
 
-    /// What the text means. Of one that may not be whole only what it takes away counts.
-    fn change(&self, text: &str, still: bool) -> Option<Change> {
+    /// What the text means; what is wrong with it is said once, and in `status` for as long as it stands there.
+    fn change(&mut self, text: &str, still: bool) -> Option<Change> {
+        let (change, doubt) = self.meaning(text, still);
+        if let (Some(why), true) = (&doubt, still) {
+            warn!("{why}");
+        }
+        self.doubt = doubt;
+        change
+    }
+
+    /// Of a text that may not be whole only what it takes away counts.
+    fn meaning(&self, text: &str, still: bool) -> (Option<Change>, Option<String>) {
         let shown = self.path.display();
+        let bad = |why: String| (None, Some(format!("`{shown}`{why}; what was read before stays")));
         match self.kind {
             Kind::Pinned => match parse_ca_file(text) {
                 Ok(keys) => {
                     info!("{} pinned CA keys from `{shown}`", keys.len());
-                    Some(Change::Pinned(keys))
+                    (Some(Change::Pinned(keys)), None)
                 }
+                Err(line) => bad(format!(" line {line} is not understood")),
+            },
+            Kind::Revoked if !still => (Some(Change::AlsoRevoked(Revocations::readable(text))), None),
+            Kind::Revoked => match Revocations::parse(text) {
+                Ok(revoked) => (Some(Change::Revoked(revoked)), None),
                 Err(line) => {
-                    warn!("`{shown}` line {line} is not understood; what was read before stays");
-                    None
+                    let (_, why) =
+                        bad(format!(" line {line} is not understood; the other lines are in force"));
+                    (Some(Change::AlsoRevoked(Revocations::readable(text))), why)
                 }
             },
-            Kind::Revoked if still => Some(Revocations::parse(text).map_or_else(
-                |line| {
-                    warn!(
-                        "`{shown}` line {line} is not understood; the other lines are in force, and so is what was read \
-                         before"
-                    );
-                    Change::AlsoRevoked(Revocations::readable(text))
-                },
-                Change::Revoked,
-            )),
-            Kind::Revoked => Some(Change::AlsoRevoked(Revocations::readable(text))),
-            Kind::People => IdentityMap::parse(text)
-                .map(Change::People)
-                .map_err(|cause| warn!("`{shown}`: {cause}; what was read before stays"))
-                .ok(),
-            Kind::Local => Some(Change::Local(LocalNames::from_passwd(text))),
+            Kind::People => match IdentityMap::parse(text) {
+                Ok(map) => (Some(Change::People(map)), None),
+                Err(cause) => bad(format!(": {cause}")),
+            },
+            Kind::Local => (Some(Change::Local(LocalNames::from_passwd(text))), None),
         }
     }
 }

@@ -54,6 +54,9 @@ fn one_bad_line_takes_no_revocation_out_of_force() {
     rig.write("revoked", b"serial 7\nsrial 8\nkey-id lost\n");
     rig.start().unwrap();
     rig.is_revoked("serial 7\nkey-id lost");
+    let told = |rig: &Rig| lock(&rig.files.health).clone().unwrap_or_default();
+    assert!(told(&rig).contains("line 2 is not understood; the other lines are in force"), "{}", told(&rig));
+    assert!(rig.files.changes().is_empty(), "it is read once");
     // A file that turns worse forgets nothing; one that is whole again counts alone.
     rig.write("revoked", b"srial 7\nserial 9\n");
     rig.look();
@@ -63,6 +66,7 @@ fn one_bad_line_takes_no_revocation_out_of_force() {
     rig.look();
     rig.look();
     rig.is_revoked("serial 10");
+    assert_eq!(told(&rig), "");
 }
 
 #[test]
@@ -110,15 +114,16 @@ fn what_cannot_be_read_is_not_taken_for_empty_and_is_tried_again() {
     rig.write("revoked", "serial 8\n".repeat(40_000).as_bytes());
     rig.look();
     rig.look();
-    assert!(rig.files.0.iter().any(|file| file.failed.is_some()));
+    let told = || lock(&rig.files.health).clone().unwrap_or_default();
+    assert!(told().contains("revoked") && told().contains("bytes"), "{}", told());
     rig.is_revoked("serial 7");
     // The same file, with nothing changed but that it can be read.
     rig.write("revoked", b"serial 7\nserial 8\n");
-    let revoked = rig.files.0.iter_mut().find(|file| file.kind == Kind::Revoked).unwrap();
+    let revoked = rig.files.files.iter_mut().find(|file| file.kind == Kind::Revoked).unwrap();
     (revoked.read, revoked.last) = (stamp(&path), stamp(&path));
     rig.look();
     rig.is_revoked("serial 7\nserial 8");
-    assert!(rig.files.0.iter().all(|file| file.failed.is_none()));
+    assert_eq!(*lock(&rig.files.health), None);
 }
 
 #[test]

@@ -43,6 +43,13 @@ impl AskRoles for NodeRoles {
             Known { answer: found.answer, age: Duration::from_secs(u64::try_from(age).unwrap_or(0)) }
         })
     }
+
+    fn trouble(&self) -> Option<String> {
+        match self.roles.source() {
+            RoleSource::File(file) => file.problem().map(|problem| problem.to_string()),
+            RoleSource::Pdp(_) | RoleSource::CheckAccess(_) | RoleSource::Listing(_) => None,
+        }
+    }
 }
 
 /// The back end that the settings name.

@@ -14,6 +14,7 @@ use super::admin::StatusSource;
 use super::admin::v1::StatusRow;
 use super::broker::Health;
 use super::gate::{Gate, lock};
+use super::local_files::FilesHealth;
 use super::rejudge::Pulse;
 use super::servers::Served;
 use super::settings::Settings;
@@ -33,6 +34,7 @@ pub(super) struct DoorTimes {
 /// Where the rows come from.
 pub(super) struct Parts {
     pub(super) times: DoorTimes,
+    pub(super) local: FilesHealth,
     pub(super) access: AccessHealth,
     pub(super) broker: Health,
     pub(super) pulse: Arc<Pulse>,
@@ -58,8 +60,9 @@ pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> Stat
             row("tenant", "ok", settings.tenant.to_string()),
             row("node", "ok", format!("{:?}, {:?}", settings.kind, settings.cloud)),
             authorities(&settings, &gate),
-            row("roles", "ok", format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len())),
+            roles(&settings, &gate),
             access_rules(&parts.access),
+            local_files(&parts.local),
             row("hook answers", "ok", took(&parts.times.hook)),
             row("account answers", "ok", took(&parts.times.account)),
             clock(&gate),
@@ -72,9 +75,25 @@ pub(super) fn source(settings: &Settings, gate: Arc<Gate>, parts: Parts) -> Stat
     })
 }
 
+fn roles(settings: &Settings, gate: &Gate) -> StatusRow {
+    let from = format!("from {:?} at {} scopes", settings.roles_from, settings.scopes.len());
+    match gate.outside.roles.trouble() {
+        None => row("roles", "ok", from),
+        Some(why) => row("roles", "degraded", format!("{from}; what was read before stays: {why}")),
+    }
+}
+
 fn access_rules(health: &AccessHealth) -> StatusRow {
     let (state, detail) = lock(health).clone();
     row("access rules", state, detail)
+}
+
+/// Whether revocations, pinned keys, the table of people and the local accounts are in force as they stand there.
+fn local_files(health: &FilesHealth) -> StatusRow {
+    match lock(health).clone() {
+        None => row("local files", "ok", "revocations, people and local accounts are read".into()),
+        Some(why) => row("local files", "degraded", why),
+    }
 }
 
 /// Whose certificates can be checked. A node that takes sign-ins and names no source of authorities needs none.

@@ -49,9 +49,14 @@ fn past_bug_rows_14_26_34_67_a_bad_configuration_stops_only_the_daemon() {
     site.assert_in(&person, name);
     // A roles file that is not understood gives nobody a right, and takes none from the daemon.
     let pid = site.main_pid("nightlatchd");
-    for bad in ["[[assignment]]\nprincipal = \"everyone\"\nrole = \"admin\"\n", "[[assignment]\n", "x = 1\n"]
+    for bad in
+        ["[[assignment]]\nprincipal = \"everyone\"\nrole = \"admin\"\n", "[[assignment]\n", "x = 1\n", ""]
     {
         node.write_file("/etc/nightlatch/roles.toml", bad.as_bytes(), 0o644, "root:root").unwrap();
+        wait_until("the status to say it", SOON, || {
+            node.shell("nightlatch status || true").unwrap().contains("roles.toml cannot be understood")
+        })
+        .unwrap();
         let stranger = site.person("stranger67@contoso.com");
         assert!(!site.ssh(&stranger, "stranger67@contoso.com", &["id"]).is_in(), "{bad}");
     }
