@@ -69,7 +69,11 @@ impl Breakers {
     pub(super) fn report(&self, circuit: &str, failure: Option<&Failure>, boot: Duration, dice: u64) {
         let mut table = self.table();
         let wanted = failure.and_then(|failure| failure.retry_after).map(|wait| wait.min(RETRY_AFTER_MOST));
-        let Some(failure) = failure.filter(|failure| failure.class == FailureClass::Transient) else {
+        // What is said of one credential (`invalid_grant`, also of one that is throttled) is an answer for all others.
+        let away = |failure: &&Failure| {
+            failure.class == FailureClass::Transient && failure.error.as_deref() != Some("invalid_grant")
+        };
+        let Some(failure) = failure.filter(away) else {
             // An answer closes the circuit, except while the source wants to be left alone: that one was
             // on its way already.
             let silent = |breaker: &Breaker| matches!(breaker.state, State::Open { until, asked_for: true } if boot < until);
@@ -119,6 +123,20 @@ mod tests {
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    /// AADSTS50196: one person's program asks in a loop. The others of the same application are served.
+    #[test]
+    fn one_person_who_is_throttled_silences_nobody_else() {
+        let breakers = Breakers::default();
+        let mut throttled = down(Some(60));
+        throttled.error = Some("invalid_grant".into());
+        for second in 0..10 {
+            assert!(breakers.allow("host app", at(second)).is_ok());
+            breakers.report("host app", Some(&throttled), at(second), 0);
+        }
+        breakers.report("host app", Some(&down(Some(60))), at(10), 0);
+        assert!(breakers.allow("host app", at(11)).is_err(), "the host itself");
     }
 
     #[test]
