@@ -168,32 +168,48 @@ impl Keeper {
 
     /// One look at all processes for all orders that are due.
     fn sweep(&self, now: Now) {
-        let (aims, reaches): (Vec<Aim>, Vec<Reach>) = self.due(now).into_iter().unzip();
-        if aims.is_empty() {
+        if !self.inner().table.orders.values().any(|order| is_due(order, now)) {
             return;
         }
+        // Before anything is worked out from what is seen, and once more after the look.
         let processes = &self.world.processes;
-        let found = processes.is_legible().then(|| self.ground().sweep(&reaches));
-        // What cannot be looked at is not gone: no order is over by it.
-        let Some(found) = found.filter(|_| processes.is_legible()) else {
-            let mut inner = self.inner();
-            for aim in &aims {
-                if let Some(order) = inner.table.orders.get_mut(aim) {
-                    order.next_ms = now.up_ms + LOOK_MS;
-                }
-            }
+        if !processes.is_legible() {
+            self.look_again(now);
             return;
-        };
+        }
+        let (aims, reaches): (Vec<Aim>, Vec<Reach>) = self.due(now).into_iter().unzip();
+        let found = self.ground().sweep(&reaches);
+        if !processes.is_legible() {
+            self.look_again(now);
+            return;
+        }
         for (aim, found) in aims.into_iter().zip(found) {
             self.saw(aim, found, now);
         }
     }
 
+    /// What cannot be looked at is not gone: no order is over by it. The monitors that are held need no look.
+    fn look_again(&self, now: Now) {
+        let mut inner = self.inner();
+        let orders = inner.table.orders.values().filter(|order| is_due(order, now));
+        let aims: Vec<Aim> = orders.map(|order| order.line.aim).collect();
+        for aim in aims {
+            let staying = monitors(&inner, aim);
+            let Some(order) = inner.table.orders.get_mut(&aim) else { continue };
+            if matches!(order.phase, Phase::Leaving(until) if now.up_ms >= until) {
+                staying.iter().for_each(|hold| drop(hold.send(Strike::Kill)));
+            }
+            order.next_ms = now.up_ms + LOOK_MS;
+        }
+    }
+
     fn due(&self, now: Now) -> Vec<(Aim, Reach)> {
         let world = &self.world;
-        let is_due = |order: &&Order| order.phase != Phase::Grace && order.next_ms <= now.up_ms;
         let due = |order: &Order| (order.line.aim, order.line.audit_session, order.own_only());
-        let due: Vec<_> = self.inner().table.orders.values().filter(is_due).map(due).collect();
+        let inner = self.inner();
+        let orders = inner.table.orders.values().filter(|order| is_due(order, now));
+        let due: Vec<_> = orders.map(due).collect();
+        drop(inner);
         // As it is now: sshd may have been started anew from within a session that is to be ended.
         let forbidden = if due.iter().any(|(aim, ..)| matches!(aim, Aim::Session(_))) {
             Forbidden::gather(&*world.processes, world.own_pid, world.own_uid)
@@ -326,6 +342,11 @@ impl Keeper {
     pub(crate) fn owners(&self) -> Vec<(u32, Owner)> {
         self.ground().owners()
     }
+}
+
+/// Whether an order is to be looked at.
+fn is_due(order: &Order, now: Now) -> bool {
+    order.phase != Phase::Grace && order.next_ms <= now.up_ms
 }
 
 /// The monitors of what an aim covers that are still there.

@@ -170,6 +170,15 @@ fn what_cannot_be_looked_at_is_not_gone() {
     machine.run(&keeper, 3_000);
     assert!(!machine.lives(left));
     assert_eq!(machine.said(&format!("everything of uid {UID} ended: disabled (1 killed)")), 1);
+    // A monitor that is held needs no look: its connection is cut in time.
+    let monitor = machine.monitor(UID, 8, Temper::Stubborn);
+    keeper.pending(pending(monitor, UID), machine.now());
+    keeper.open(&open(monitor, UID, 8), machine.now());
+    machine.state().blind = true;
+    keeper.end(&end(Target::Person(UID), 0, "disabled"), machine.now());
+    machine.run(&keeper, 10_000);
+    assert_eq!(strikes(&machine, monitor).last(), Some(&Strike::Kill));
+    assert_eq!(machine.said(&format!("everything of uid {UID} ended")), 1, "only the first time");
 }
 
 #[test]

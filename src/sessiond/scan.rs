@@ -41,12 +41,13 @@ impl Keeper {
         }
         self.load(now);
         let world = &self.world;
-        if !world.processes.is_legible() {
+        let was_legible = world.processes.is_legible();
+        let forbidden = Forbidden::gather(&*world.processes, world.own_pid, world.own_uid);
+        let census = self.census(&self.owners());
+        if !was_legible || !world.processes.is_legible() {
             self.inner().scan_at_ms = now.up_ms + REST_LOOK_MS;
             return;
         }
-        let forbidden = Forbidden::gather(&*world.processes, world.own_pid, world.own_uid);
-        let census = self.census(&self.owners());
         let accounts = world.accounts.break_glass();
         let mut inner = self.inner();
         inner.scan_at_ms = now.up_ms + SCAN_EVERY_MS;
