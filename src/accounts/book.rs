@@ -145,7 +145,7 @@ impl Accounts {
         if std::mem::replace(&mut self.hidden, hidden.clone()) == hidden {
             return Ok(());
         }
-        self.write_snapshot()
+        self.write_snapshot().inspect_err(|_| self.unwritten = true)
     }
 
     /// The same book on a node that only observes: names are another agent's to answer.
@@ -226,6 +226,8 @@ impl Accounts {
                 Some(old) => self.people.insert(oid, old),
                 None => self.people.remove(&oid),
             };
+            // The book may have it already: nobody was let in, and the next start must not find them so.
+            self.unwritten = true;
         })
     }
 
