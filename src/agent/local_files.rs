@@ -18,7 +18,7 @@ use crate::config::CaSource;
 use crate::login::{
     IdentityMap, KeySource, LocalNames, MAX_MAP_BYTES, MAX_TRUST_FILE_BYTES, Revocations, parse_ca_file,
 };
-use crate::store::read_capped;
+use crate::store::{read_capped, read_through_links};
 
 /// How often the local files are looked at.
 pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(2);
@@ -111,8 +111,7 @@ impl LocalFiles {
     pub(super) fn first(&mut self) -> Result<Vec<Change>, String> {
         let mut changes = Vec::new();
         for file in &mut self.files {
-            file.last = stamp(&file.path);
-            changes.extend(file.look());
+            changes.extend(file.first());
             if let Some(why) = file.failed.as_ref().filter(|_| file.kind.must_be_read()) {
                 return Err(why.clone());
             }
@@ -141,6 +140,39 @@ impl LocalFiles {
 }
 
 impl Watched {
+    /// The first look: what stands there is read, and what cannot be found out is not taken for missing.
+    fn first(&mut self) -> Option<Change> {
+        let fresh = stamp(&self.path);
+        self.last = fresh;
+        match self.text() {
+            Ok(text) => {
+                (self.read, self.failed) = (fresh, None);
+                text.and_then(|text| self.change(&text, true))
+            }
+            Err(why) => {
+                self.complain(why);
+                None
+            }
+        }
+    }
+
+    /// The file's text; `None` where there is none.
+    fn text(&self) -> Result<Option<String>, String> {
+        let (path, limit) = (&self.path, self.kind.limit());
+        // Other programs' file, which root may have put behind a link; the responder reads it so as well.
+        let bytes =
+            if self.kind == Kind::Local { read_through_links(path, limit) } else { read_capped(path, limit) };
+        let bytes = bytes.map_err(|cause| {
+            let inside = std::error::Error::source(&cause).map_or_else(String::new, |why| format!(": {why}"));
+            format!("{cause}{inside}")
+        })?;
+        if bytes.is_none() && std::fs::symlink_metadata(path).is_ok() {
+            return Err(format!("`{}` is a link to nothing", path.display()));
+        }
+        // A stray byte in one line must not take the others out of force.
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
     fn look(&mut self) -> Option<Change> {
         let fresh = stamp(&self.path);
         let still = std::mem::replace(&mut self.last, fresh) == fresh;
@@ -151,13 +183,10 @@ impl Watched {
         if !still && self.kind != Kind::Revoked {
             return None;
         }
-        let read = match read_capped(&self.path, self.kind.limit()) {
-            // A stray byte in one line must not take the others out of force.
-            Ok(bytes) => bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-            Err(cause) => {
-                let inside =
-                    std::error::Error::source(&cause).map_or_else(String::new, |why| format!(": {why}"));
-                self.complain(format!("{cause}{inside}"));
+        let read = match self.text() {
+            Ok(read) => read,
+            Err(why) => {
+                self.complain(why);
                 return None;
             }
         };

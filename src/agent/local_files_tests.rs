@@ -107,7 +107,19 @@ fn what_cannot_be_read_is_not_taken_for_empty_and_is_tried_again() {
     std::os::unix::fs::symlink(&away, &path).unwrap();
     let why = rig.start().unwrap_err();
     assert!(why.contains("revoked"), "{why}");
+    // A link to nothing, and a folder that cannot be gone through: neither says that there is no such file.
+    std::fs::remove_file(&away).unwrap();
+    let why = rig.start().unwrap_err();
+    assert!(why.contains("revoked"), "{why}");
     std::fs::remove_file(&path).unwrap();
+    let revoked = |rig: &mut Rig, path: &Path| {
+        let file = rig.files.files.iter_mut().find(|file| file.kind == Kind::Revoked).unwrap();
+        file.path = path.to_owned();
+    };
+    let unreachable = rig.folder.path().join("passwd").join("revoked");
+    revoked(&mut rig, &unreachable);
+    assert!(rig.start().unwrap_err().contains("revoked"));
+    revoked(&mut rig, &path);
     rig.write("revoked", b"serial 7\n");
     rig.start().unwrap();
     rig.is_revoked("serial 7");
@@ -131,7 +143,17 @@ fn without_the_local_accounts_nothing_starts_and_other_files_may_be_bad() {
     let mut rig = Rig::new();
     rig.write("identities.toml", b"[[person]]\nname = 1\n");
     rig.start().unwrap();
-    let passwd = rig.folder.path().join("passwd");
+    // Behind a link that root made, or with a second name in a backup: it is another program's file.
+    let (passwd, moved) = (rig.folder.path().join("passwd"), rig.folder.path().join("moved"));
+    std::fs::write(&moved, "azureuser:x:1000:1000::/:/bin/sh\n").unwrap();
+    std::fs::hard_link(&moved, rig.folder.path().join("backup")).unwrap();
+    std::fs::remove_file(&passwd).unwrap();
+    std::os::unix::fs::symlink(&moved, &passwd).unwrap();
+    rig.start().unwrap();
+    assert!(rig.facts.local.has("azureuser"));
+    std::fs::remove_file(&moved).unwrap();
+    let why = rig.start().unwrap_err();
+    assert!(why.contains("a link to nothing"), "{why}");
     std::fs::remove_file(&passwd).unwrap();
     std::fs::create_dir(&passwd).unwrap();
     let why = rig.files.first().err().unwrap();

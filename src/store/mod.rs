@@ -13,5 +13,5 @@ pub mod sealed;
 pub use disk::{Created, Disk, RealDisk};
 pub use folder::{FileStamp, Folder, text};
 pub use keyring::{Keyring, KeyringError};
-pub use replace::{StoreError, check_folder, read_capped, replace_file};
+pub use replace::{StoreError, check_folder, read_capped, read_through_links, replace_file};
 pub use ring::Ring;

@@ -66,14 +66,26 @@ pub fn check_folder(path: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// As [`StoreError`] says.
 pub fn read_capped(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
+    read_with(path, limit, nix::libc::O_NOFOLLOW, true)
+}
+
+/// The same of a file that is another program's to keep: behind whatever links its owner made.
+///
+/// # Errors
+/// As [`StoreError`] says.
+pub fn read_through_links(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    read_with(path, limit, 0, false)
+}
+
+fn read_with(path: &Path, limit: u64, more: i32, one_name: bool) -> Result<Option<Vec<u8>>, StoreError> {
+    let flags = more | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(io("open", path)(cause)),
     };
     let meta = file.metadata().map_err(io("look at", path))?;
-    if !meta.is_file() || meta.nlink() > 1 {
+    if !meta.is_file() || (one_name && meta.nlink() > 1) {
         return Err(StoreError::Unsafe { path: path.to_path_buf(), rule: "a plain file with one name" });
     }
     let mut bytes = Vec::new();
