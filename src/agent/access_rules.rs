@@ -20,8 +20,8 @@ const RETRY_LOOKS: u32 = 15;
 
 /// How many rules were in force, in the state folder.
 const COUNT: &str = "access-rules";
-/// The largest such file, in bytes.
-const MAX_COUNT_BYTES: u64 = 16;
+/// The largest such file, in bytes: a number and a path.
+const MAX_COUNT_BYTES: u64 = 4_200;
 
 /// What the files were, or why that could not be seen.
 type Stamps = Result<Vec<FileStamp>, String>;
@@ -52,10 +52,10 @@ impl AccessFiles {
         node: NodeFacts,
         state: &Path,
     ) -> Result<(Self, Arc<InForce>), String> {
-        let mut count = Count::read(state)?;
+        let mut count = Count::read(state, &folder)?;
         let seen = Some(rule_files(&folder).stamps());
         let loaded = load(&folder, count.rules > 0)?;
-        count.keep(loaded.rules.policy.rules.len());
+        count.keep(loaded.rules.policy.rules.len(), &folder);
         let files = Self { folder, node, count, seen, failed: None, health: AccessHealth::default() };
         files.told(&loaded.doubts(&files.node), loaded.summary(&files.folder));
         Ok((files, Arc::new(InForce::new(loaded.rules.policy))))
@@ -87,6 +87,8 @@ impl AccessFiles {
                     asked = true;
                 }
             }
+            // What the disk did not take is tried again.
+            self.count.keep(self.count.rules, &self.folder);
             let stamps = Some(rule_files(&self.folder).stamps());
             let still = std::mem::replace(&mut last_look, stamps.clone()) == stamps;
             // What failed for want of something else is tried again now and then.
@@ -114,7 +116,7 @@ impl AccessFiles {
         match compiled.unwrap_or_else(|_| Err("the rules could not be read".to_owned())) {
             Ok((doubts, told, rules)) => {
                 self.failed = None;
-                self.count.keep(rules.len());
+                self.count.keep(rules.len(), &self.folder);
                 info!("access rules are in force: {told}");
                 self.told(&doubts, told);
                 let before =
@@ -135,29 +137,46 @@ impl AccessFiles {
     }
 }
 
-/// How many rules were in force the last time, kept over restarts.
+/// How many rules were in force the last time, and from which folder, kept over restarts.
 struct Count {
     file: PathBuf,
     rules: usize,
+    /// What the file says, where it was written.
+    written: Option<String>,
+    /// That it cannot be written was said.
+    told: bool,
 }
 
 impl Count {
-    fn read(state: &Path) -> Result<Self, String> {
+    /// Those of `folder`: what another one held says nothing about it.
+    fn read(state: &Path, folder: &Path) -> Result<Self, String> {
         let file = state.join(COUNT);
         let kept = read_capped(&file, MAX_COUNT_BYTES).map_err(|cause| cause.to_string())?;
-        let rules = match kept.as_deref().map(std::str::from_utf8) {
+        let rules = match kept.as_deref().map(String::from_utf8_lossy) {
             None => 0,
-            // What cannot be read is no word that there were none.
-            Some(text) => text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1),
+            Some(text) => match text.trim_end().split_once(' ') {
+                Some((rules, from)) if Path::new(from) == folder => rules.parse().unwrap_or(1),
+                Some((rules, _)) if rules.parse::<usize>().is_ok() => 0,
+                // What cannot be read is no word that there were none.
+                _ => 1,
+            },
         };
-        Ok(Self { file, rules })
+        Ok(Self { file, rules, written: None, told: false })
     }
 
-    fn keep(&mut self, rules: usize) {
-        if std::mem::replace(&mut self.rules, rules) != rules
-            && let Err(cause) = replace_file(&self.file, format!("{rules}\n").as_bytes(), 0o600, true)
-        {
-            warn!("how many access rules are in force is not kept over a restart: {cause}");
+    fn keep(&mut self, rules: usize, folder: &Path) {
+        self.rules = rules;
+        let text = format!("{rules} {}\n", folder.display());
+        if self.written.as_ref() == Some(&text) {
+            return;
+        }
+        match replace_file(&self.file, text.as_bytes(), 0o600, true) {
+            Ok(()) => (self.written, self.told) = (Some(text), false),
+            Err(_) if self.told => {}
+            Err(cause) => {
+                self.told = true;
+                warn!("how many access rules are in force is not kept over a restart yet: {cause}");
+            }
         }
     }
 }
@@ -198,19 +217,21 @@ mod tests {
             AccessFiles::open(nowhere.clone(), NodeFacts::default(), state.path()).err().unwrap_or_default()
         };
         assert!(why().contains("no such folder"), "{}", why());
-        let mut count = Count::read(state.path()).unwrap();
-        assert_eq!(count.rules, 0);
-        count.keep(3);
-        assert_eq!(Count::read(state.path()).unwrap().rules, 3);
+        let count = || Count::read(state.path(), &nowhere).unwrap();
+        assert_eq!(count().rules, 0);
+        count().keep(3, &nowhere);
+        assert_eq!(count().rules, 3);
         assert!(why().contains("the folder is gone"), "{}", why());
-        count.keep(0);
+        // Of another folder it says nothing.
+        assert_eq!(Count::read(state.path(), &state.path().join("other")).unwrap().rules, 0);
+        count().keep(0, &nowhere);
         assert!(why().contains("no such folder"), "{}", why());
         // What is damaged does not say that there were none; what is too large is no start.
-        for damaged in ["", "-1\n", "three\n", "\u{ff}"] {
+        for damaged in ["", "-1\n", "three /x\n", "3\n", "\u{ff}"] {
             std::fs::write(state.path().join(COUNT), damaged).unwrap();
             assert!(why().contains("the folder is gone"), "{damaged:?}: {}", why());
         }
-        std::fs::write(state.path().join(COUNT), "0".repeat(17)).unwrap();
+        std::fs::write(state.path().join(COUNT), "0".repeat(4_201)).unwrap();
         assert!(why().contains("larger than"), "{}", why());
     }
 }
