@@ -23,6 +23,7 @@ use crate::config::{Config, RoleBackEnd};
 use crate::login::{KeySource, TrustStore};
 use crate::telemetry::{Observations, Record, Recorder};
 
+mod hanging;
 mod live;
 mod rules;
 mod step_up;
@@ -36,6 +37,8 @@ struct Script {
     asked: AtomicUsize,
     /// How old the answers are, in seconds.
     age: AtomicU64,
+    /// No answer comes.
+    hangs: AtomicBool,
 }
 
 impl AskRoles for Script {
@@ -44,7 +47,13 @@ impl AskRoles for Script {
         let answer = self.answers.lock().unwrap().get(&ask.oid).cloned();
         let answer = answer.unwrap_or(RoleAnswer::NotGranted(Refused::NoAssignment));
         let age = Duration::from_secs(self.age.load(Ordering::SeqCst));
-        Box::pin(async move { Known { answer, age } })
+        let hangs = self.hangs.load(Ordering::SeqCst);
+        Box::pin(async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            Known { answer, age }
+        })
     }
 }
 

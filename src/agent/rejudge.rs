@@ -175,16 +175,12 @@ impl Rejudger {
         if lock(&self.pulse.trouble).take().is_some() {
             info!("sessions are judged again");
         }
-        let live: Vec<Row> = rows
-            .into_iter()
-            .filter(|row| row.state == State::Open && row.origin != Origin::BreakGlass)
-            .collect();
+        let live = living(rows);
         self.pulse.live.store(live.len(), Ordering::Relaxed);
         let ids: Vec<u64> = live.iter().map(|row| row.id).collect();
         self.due.keep(&ids);
         self.by_grace.retain(|id| ids.contains(id));
-        let everybody: Vec<(Option<Owner>, Row)> =
-            live.iter().map(|row| (self.gate.owner(row), row.clone())).collect();
+        let everybody = self.with_owners(&live);
         let groups = self.groups(live, &asked).await;
         self.judge(groups, &everybody).await;
         let (now, boot) = (self.gate.moment().wall, self.gate.clock().boot());
@@ -239,6 +235,8 @@ impl Rejudger {
         }
         let wake = self.gate.wake.clone();
         let mut heard = false;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.tick().await;
         loop {
             tokio::select! {
                 done = asked.join_next() => match done {
@@ -252,8 +250,9 @@ impl Rejudger {
                 },
                 () = wake.0.heard.notified() => {
                     heard = true;
-                    self.end_here(everybody, &mut gone).await;
+                    self.look_here(&mut gone).await;
                 }
+                _ = look.tick() => self.look_here(&mut gone).await,
             }
         }
         // What was heard is asked about at the next look.
@@ -261,6 +260,18 @@ impl Rejudger {
             wake.0.heard.notify_one();
         }
         self.pulse.kept_by_grace.store(self.by_grace.len(), Ordering::Relaxed);
+    }
+
+    /// Looks at the table while questions are out, for what needs none.
+    async fn look_here(&mut self, gone: &mut HashSet<u64>) {
+        // Where sessiond does not answer, the next look says so.
+        let Ok(rows) = self.control.list(false).await else { return };
+        let everybody = self.with_owners(&living(rows));
+        self.end_here(&everybody, gone).await;
+    }
+
+    fn with_owners(&self, rows: &[Row]) -> Vec<(Option<Owner>, Row)> {
+        rows.iter().map(|row| (self.gate.owner(row), row.clone())).collect()
     }
 
     /// Ends what ends whatever Azure says; `gone` are those that were.
@@ -276,8 +287,9 @@ impl Rejudger {
             } else {
                 (vec![row.id], Target::Session(row.id))
             };
-            gone.extend(ends);
-            self.end(target, row, &leave).await;
+            if self.end(target, row, &leave).await {
+                gone.extend(ends);
+            }
         }
     }
 
@@ -295,7 +307,7 @@ impl Rejudger {
                     self.due.judged(row.id, Some(until), boot, chance());
                 }
                 Stay::End(leave) if leave.person => person = Some(leave),
-                Stay::End(leave) => self.end(Target::Session(row.id), row, &leave).await,
+                Stay::End(leave) => drop(self.end(Target::Session(row.id), row, &leave).await),
             }
         }
         if let (Some(leave), Some(row)) = (person, group.rows.first()) {
@@ -303,10 +315,11 @@ impl Rejudger {
         }
     }
 
-    async fn end(&mut self, target: Target, row: &Row, leave: &Leave) {
+    /// Has sessiond end it; whether the order was taken.
+    async fn end(&mut self, target: Target, row: &Row, leave: &Leave) -> bool {
         let word = leave.reason.word();
         let done = self.control.end(target, self.end_grace_s, word, &leave.text).await;
-        match done {
+        match &done {
             Ok(()) => info!(
                 NIGHTLATCH_REASON = word,
                 NIGHTLATCH_USER = row.user,
@@ -320,7 +333,14 @@ impl Rejudger {
                 self.left.everybody = true;
             }
         }
+        done.is_ok()
     }
+}
+
+/// The sessions that live and are ours to judge.
+fn living(rows: Vec<Row>) -> Vec<Row> {
+    let ours = |row: &Row| row.state == State::Open && row.origin != Origin::BreakGlass;
+    rows.into_iter().filter(ours).collect()
 }
 
 /// The sign-in of a person was taken back by Entra, or their access by hand: what they hold from before is
@@ -349,12 +369,11 @@ impl Gate {
 
     /// Writes what takes access away and the disk did not take.
     pub(super) fn write_again(&self) {
-        let written = [
-            lock(&self.accounts).write_again().map_err(|cause| cause.to_string()),
-            lock(&self.grace).write_again().map_err(|cause| cause.to_string()),
-            lock(&self.withdrawn).write_again().map_err(|cause| cause.to_string()),
-        ];
-        if written.contains(&Ok(true)) {
+        // One at a time: a decision waits for each of these locks, and the disk may be slow.
+        let accounts = lock(&self.accounts).write_again().unwrap_or(false);
+        let grace = lock(&self.grace).write_again().unwrap_or(false);
+        let withdrawn = lock(&self.withdrawn).write_again().unwrap_or(false);
+        if accounts || grace || withdrawn {
             info!("what was taken away is on the disk now");
         }
     }

@@ -16,6 +16,11 @@ impl Rig {
     /// The session that sessiond opened for the last yes.
     pub(super) fn session(&self, id: u64) -> Row {
         let pending = self.table.pending.lock().unwrap().last().unwrap().clone();
+        self.row_of(id, pending)
+    }
+
+    /// The session that sessiond opened for this yes.
+    pub(super) fn row_of(&self, id: u64, pending: Pending) -> Row {
         Row {
             id,
             origin: Origin::Login,
