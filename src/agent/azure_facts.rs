@@ -72,7 +72,10 @@ pub(super) async fn find_out(config: &Config) -> Machine {
         None if arc => (himds().await, Kind::ArcVm),
         None if needed || config.node.kind.is_none() => match imds().await {
             Some(instance) => (Some(instance), Kind::Vm),
-            None => (None, Kind::Plain),
+            None => {
+                machine.is_guessed = true;
+                (None, Kind::Plain)
+            }
         },
         None => (None, Kind::Plain),
     };

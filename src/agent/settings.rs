@@ -112,6 +112,8 @@ pub struct Machine {
     pub region: Option<String>,
     /// The client id of the identity that may ask.
     pub client_id: Option<String>,
+    /// Nothing told what kind it is, and no metadata service answered.
+    pub is_guessed: bool,
     /// The kind, when the machine gives it away.
     pub kind: Option<Kind>,
 }
@@ -127,6 +129,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The kind of machine; never `Auto`.
     pub kind: Kind,
+    /// Nothing told the kind: the machine may have an id all the same.
+    pub is_guessed: bool,
     /// The machine's own id, where it has one and it is known.
     pub resource_id: Option<Scope>,
     /// The cluster's id, where there is one.
@@ -236,6 +240,7 @@ impl Settings {
             cloud,
             mode: config.mode.unwrap_or(Mode::Observe),
             kind,
+            is_guessed: machine.is_guessed,
             resource_id,
             cluster_id,
             scopes,
@@ -330,7 +335,7 @@ impl Settings {
     pub fn node(&self) -> NodeFacts {
         let known = [&self.resource_id, &self.cluster_id];
         let resources = known.into_iter().flatten().map(|id| id.as_str().to_owned()).collect();
-        let is_half_known = self.resource_id.is_none() && has_resource_id(self.kind);
+        let is_half_known = self.resource_id.is_none() && (self.is_guessed || has_resource_id(self.kind));
         NodeFacts { labels: self.config.node.labels.clone(), resources, is_half_known }
     }
 
@@ -446,6 +451,7 @@ mod tests {
             resource_id: Some(NODE.into()),
             region: Some("eastus".into()),
             client_id: None,
+            is_guessed: false,
             kind: Some(Kind::Aks),
         }
     }
@@ -491,6 +497,10 @@ mod tests {
             let here = node(settings("", Some(kind), None));
             assert_eq!((here.resources.len(), here.is_half_known), (1, false), "{kind:?}");
         }
+        // A VM whose IMDS was silent at its first boot, and whose kind nobody wrote down.
+        let text = format!("[node]\ncluster_id = \"{cluster}\"");
+        let silent = Machine { resource_id: None, kind: Some(Kind::Plain), is_guessed: true, ..machine() };
+        assert!(node(Settings::resolve(toml::from_str(&text).unwrap(), &silent)).is_half_known);
         // Where roles count changes nothing about where the machine is.
         for more in ["", "[login]\nrole_scopes = [\"cluster\"]", "[login]\nrole_scopes = [\"node\"]"] {
             let here = node(settings(more, Some(Kind::Aks), Some(NODE)));

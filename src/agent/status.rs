@@ -102,8 +102,16 @@ fn authorities(settings: &Settings, gate: &Gate) -> StatusRow {
     let keys = gate.facts().trust.kept();
     let age = |key: &KeptKey| now.since(key.seen);
     let oldest = keys.iter().map(age).max().unwrap_or(0);
-    // Of the keys that a metadata service lists: a list that came is the age of its youngest key.
-    let listed = keys.iter().filter(|key| key.source != KeySource::File).map(age).min();
+    // Of the keys that a service lists which is asked: a list that came is the age of its youngest key.
+    let asked = |source: KeySource| {
+        let wanted = match source {
+            KeySource::Imds => CaSource::Imds,
+            KeySource::Himds => CaSource::Himds,
+            KeySource::File => return false,
+        };
+        settings.ca_sources.contains(&wanted)
+    };
+    let listed = keys.iter().filter(|key| asked(key.source)).map(age).min();
     let wanted = settings.openpubkey.is_none() || settings.ca_sources != [CaSource::File];
     let (state, detail) = match (keys.len(), listed) {
         (0, _) if wanted => ("down", "0 keys: no certificate can be checked".to_owned()),

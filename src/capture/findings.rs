@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::FORMAT;
 
+/// The longest `trust.max_lifetime` that can be set, in seconds: a withdrawal is remembered for so long.
+const LONGEST_LIFETIME: u64 = 30 * 86_400;
 /// The longest life of a certificate that is taken without configuration, in seconds.
 const DEFAULT_MAX_LIFETIME: u64 = 4 * 3600;
 /// The oldest sshd that is supported.
@@ -188,6 +190,10 @@ fn certificate(recording: &Value, found: &mut Vec<Finding>) {
         found.push(finding("certificate", Verdict::Unsupported, text));
     }
     match cert.get("lifetime_s").and_then(Value::as_u64) {
+        Some(life) if life > LONGEST_LIFETIME => {
+            let text = format!("it lives {life} s, longer than can be taken");
+            found.push(finding("trust.max_lifetime", Verdict::Unsupported, text));
+        }
         Some(life) if life > DEFAULT_MAX_LIFETIME => {
             let line = format!("max_lifetime = \"{}h\"", life.div_ceil(3600));
             found.push(set("trust.max_lifetime", format!("it lives {life} s, longer than is taken"), line));
