@@ -66,7 +66,7 @@ run-tests: build lint
 
 # What depends most on sshd, PAM and systemd, once more on nodes of Debian 13. Only Debian 12 can make them and run its
 # programs there: a Debian 13 has run everything on its own release, and others have neither its mirrors nor its C library.
-TRIXIE_STORIES ?= live:: step_up:: tenant::a tenant::what openpubkey::nightlatch openpubkey::a_client
+TRIXIE_STORIES ?= live::role live::revoke live::the_break step_up::what step_up::who tenant::a tenant::what openpubkey::nightlatch openpubkey::a_client
 run-tests-on-trixie:
 	@if grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release; then \
 		NIGHTLATCH_NODE_RELEASE=trixie $(CARGO) test --locked --workspace --test e2e -- $(TRIXIE_STORIES); \
