@@ -67,29 +67,35 @@ impl Gate {
 
     /// Why a session ends whatever Azure says, and without asking it.
     pub(super) fn lost_here(&self, row: &Row, owner: Option<&Owner>) -> Option<Leave> {
-        let Some(owner) = owner else {
-            // Processes of a uid that nobody was ever let in under.
-            return Some(self.leave_for(row, Reason::NoAdmit, Arc::default(), true));
-        };
+        self.rests_on(row, owner).err()
+    }
+
+    /// Whose a session is and what it rests on.
+    ///
+    /// # Errors
+    /// It ends whatever Azure says.
+    fn rests_on<'a>(&self, row: &Row, owner: Option<&'a Owner>) -> Result<(&'a Owner, Credential), Leave> {
+        // Processes of a uid that nobody was ever let in under.
+        let owner = owner.ok_or_else(|| self.leave_for(row, Reason::NoAdmit, Arc::default(), true))?;
         let credential = self.live_credential(row, owner);
         if let Some(reason) = self.withdrawn(&credential) {
             self.close_account(owner.oid, &owner.name, reason);
-            return Some(self.leave_for(row, reason, credential.steps, true));
+            return Err(self.leave_for(row, reason, credential.steps, true));
         }
-        let own = if self.is_taken_back(row) { Some(Reason::CertRevoked) } else { None };
-        let own = own.or_else(|| self.is_over(row).then_some(Reason::SessionOver));
-        own.map(|reason| self.leave_for(row, reason, credential.steps, false))
+        let reason = match (self.is_taken_back(row), self.is_over(row)) {
+            (true, _) => Reason::CertRevoked,
+            (false, true) => Reason::SessionOver,
+            (false, false) => return Ok((owner, credential)),
+        };
+        Err(self.leave_for(row, reason, credential.steps, false))
     }
 
     /// Judges one session with this answer about its owner's right.
     pub(super) fn judge_live(&self, row: &Row, owner: Option<&Owner>, known: &Known) -> Stay {
-        if let Some(leave) = self.lost_here(row, owner) {
-            return Stay::End(leave);
-        }
-        let Some(owner) = owner else {
-            return Stay::End(self.leave_for(row, Reason::NoAdmit, Arc::default(), true));
+        let (owner, credential) = match self.rests_on(row, owner) {
+            Ok(rests_on) => rests_on,
+            Err(leave) => return Stay::End(leave),
         };
-        let credential = self.live_credential(row, owner);
         let ruling = self.rule(Service::Live, &owner.name, &credential, known.answer.clone(), self.moment());
         self.settle_grace(owner.oid, ruling.effect, known.age);
         match &ruling.judgement.verdict {
