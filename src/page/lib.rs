@@ -91,6 +91,19 @@ impl Page<'_> {
         Warning { file: printable(self.file), line: self.line(at), rule: rule.to_owned(), text: text.into() }
     }
 
+    /// The rules of the file, of which there must be one: emptied by a full disk, or read between two writes, a file must
+    /// not mean that nothing is demanded or denied.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn some_rules<T>(&self, rules: Vec<T>) -> Result<Vec<T>, PolicyError> {
+        if rules.is_empty() {
+            let hint = "write a `[[rule]]` into it, or remove the file";
+            return Err(self.error(0, "the file holds no rule", hint));
+        }
+        Ok(rules)
+    }
+
     /// Reads the file. `form` says what it should look like.
     ///
     /// # Errors

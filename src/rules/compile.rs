@@ -25,13 +25,7 @@ pub(super) fn compile(files: &[(String, String)], zones: &dyn Zones) -> Result<C
             let problem = format!("there are more than {MAX_POLICY_FILES} policy files");
             return Err(page.error(0, problem, "put several rules into one file"));
         }
-        let rules = read(&page)?.rule;
-        // Emptied by a full disk, or read between two writes: it must not mean "no rules".
-        if rules.is_empty() {
-            let hint = "write a `[[rule]]` into it, or remove the file";
-            return Err(page.error(0, "the file holds no rule", hint));
-        }
-        for rule in rules {
+        for rule in page.some_rules(read(&page)?.rule)? {
             let at = rule.name.span().start;
             if work.policy.rules.len() >= MAX_RULES {
                 let problem = format!("there are more than {MAX_RULES} rules");

@@ -35,13 +35,7 @@ pub(super) fn compile(
             let problem = format!("there are more than {MAX_POLICY_FILES} policy files");
             return Err(page.error(0, problem, "put several rules into one file"));
         }
-        let found = read(&page)?.rule;
-        // Emptied by a full disk, or read between two writes: what it denied would be given.
-        if found.is_empty() {
-            let hint = "write a `[[rule]]` into it, or remove the file";
-            return Err(page.error(0, "the file holds no rule", hint));
-        }
-        for rule in found {
+        for rule in page.some_rules(read(&page)?.rule)? {
             let at = rule.get_ref().name.span().start;
             if rules.len() >= MAX_RULES {
                 let problem = format!("there are more than {MAX_RULES} rules");
