@@ -92,7 +92,10 @@ pub enum DaemonError {
     )]
     AccessRules(String),
     /// A file that takes away is there and cannot be read.
-    #[error("{0}; what is revoked or local must be known before anybody is let in")]
+    #[error(
+        "{0}; what is revoked or local must be known before anybody is let in: make it a plain file that everybody can read, and \
+         its folders such that everybody can go through them"
+    )]
     LocalFile(String),
     /// Asking Azure cannot be set up.
     #[error("roles cannot be asked: {0}")]
