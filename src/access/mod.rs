@@ -124,21 +124,15 @@ pub fn holds_cases(file: &Path) -> bool {
 /// # Errors
 /// In words, with file, line and what to write instead.
 pub fn load(folder: &Path, had_rules: bool) -> Result<Loaded, String> {
-    if !folder.is_dir() {
-        let shown = folder.display();
-        if had_rules {
-            return Err(format!(
-                "{shown}: the folder is gone, and rules from it were in force; bring it back, or make an empty one to \
-                 have no rules"
-            ));
-        }
-        if folder != Path::new(POLICY_DIR) {
-            return Err(format!(
-                "{shown}: there is no such folder that nightlatchd can see; make it, or correct `login.policy_dir`"
-            ));
-        }
+    let files = rule_files(folder);
+    files.not_gone(had_rules)?;
+    if folder != Path::new(POLICY_DIR) && !folder.is_dir() {
+        return Err(format!(
+            "{}: there is no such folder that nightlatchd can see; make it, or correct `login.policy_dir`",
+            folder.display()
+        ));
     }
-    let texts = rule_files(folder).trusted_texts()?;
+    let texts = files.trusted_texts()?;
     let digest = digest(&texts);
     compile(&texts, &NodeZones).map(|rules| Loaded { rules, digest }).map_err(|cause| cause.to_string())
 }

@@ -4,7 +4,7 @@
 //! from one look to the next; only what is taken back counts at once. What was taken back is never believed again because a
 //! file cannot be read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,23 +18,12 @@ use crate::config::CaSource;
 use crate::login::{
     IdentityMap, KeySource, LocalNames, MAX_MAP_BYTES, MAX_TRUST_FILE_BYTES, Revocations, parse_ca_file,
 };
-use crate::store::{read_capped, read_through_links};
+use crate::store::{Stamp, read_capped, read_through_links, stamp};
 
 /// How often the local files are looked at.
 pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(2);
 /// The largest /etc/passwd that is read, in bytes.
 const MAX_PASSWD_BYTES: u64 = 16 * 1024 * 1024;
-
-/// What tells one content of a file from another without reading it, and who may read it.
-pub(super) type Stamp = ([u64; 3], [i64; 4], [u32; 3]);
-
-/// The stamp of a file; `None` when there is none.
-pub(super) fn stamp(path: &Path) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path).ok()?;
-    let when = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
-    Some(([meta.dev(), meta.ino(), meta.len()], when, [meta.mode(), meta.uid(), meta.gid()]))
-}
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

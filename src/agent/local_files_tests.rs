@@ -1,5 +1,7 @@
 //! Local files that are changed, half written, emptied and closed.
 
+use std::path::Path;
+
 use super::*;
 use nightlatch_model::LoginName;
 

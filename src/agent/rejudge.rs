@@ -17,10 +17,10 @@ use tracing::{error, info, warn};
 
 use super::gate::{Gate, Known, lock};
 use super::live::{Leave, Owner, Stay};
-use super::local_files::{Stamp, stamp};
 use super::settings::Settings;
 use crate::config::RoleBackEnd;
 use crate::sessions::{Control, Due, Turn};
+use crate::store::{Stamp, stamp};
 
 /// How many people Azure is asked about at once.
 const MAX_PEOPLE_AT_ONCE: usize = 8;

@@ -4,8 +4,20 @@ use std::path::{Path, PathBuf};
 
 use super::read_capped;
 
+/// What tells one content of a file from another without reading it, and who may read it.
+pub type Stamp = ([u64; 3], [i64; 4], [u32; 3]);
+
 /// What a file was when it was looked at.
-pub type FileStamp = (PathBuf, [u64; 3], [i64; 4], [u32; 2]);
+pub type FileStamp = (PathBuf, Stamp);
+
+/// The stamp of a file; `None` when there is none, or none can be had.
+#[must_use]
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    let when = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+    Some(([meta.dev(), meta.ino(), meta.len()], when, [meta.mode(), meta.uid(), meta.gid()]))
+}
 
 /// A folder, and which of its files count.
 #[derive(Clone, Debug)]
@@ -59,16 +71,22 @@ impl Folder {
     /// # Errors
     /// As [`Folder::files`].
     pub fn stamps(&self) -> Result<Vec<FileStamp>, String> {
-        use std::os::unix::fs::MetadataExt;
         let paths = self.files()?.into_iter().chain([self.path.clone()]);
-        Ok(paths
-            .filter_map(|path| {
-                let meta = std::fs::metadata(&path).ok()?;
-                let what = [meta.dev(), meta.ino(), meta.len()];
-                let when = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
-                Some((path, what, when, [meta.mode(), meta.uid()]))
-            })
-            .collect())
+        Ok(paths.filter_map(|path| stamp(&path).map(|stamp| (path, stamp))).collect())
+    }
+
+    /// Whether it is there still, where it held rules before: whoever wants none any more empties it.
+    ///
+    /// # Errors
+    /// In words, with what to do.
+    pub fn not_gone(&self, had_rules: bool) -> Result<(), String> {
+        if had_rules && !self.path.is_dir() {
+            return Err(format!(
+                "{}: the folder is gone, and rules from it were in force; bring it back, or make an empty one to have no rules",
+                self.path.display()
+            ));
+        }
+        Ok(())
     }
 
     /// The names and texts of the files, which only root may be able to change.

@@ -11,7 +11,7 @@ mod ring;
 pub mod sealed;
 
 pub use disk::{Created, Disk, RealDisk};
-pub use folder::{FileStamp, Folder, text};
+pub use folder::{FileStamp, Folder, Stamp, stamp, text};
 pub use keyring::{Keyring, KeyringError};
 pub use replace::{StoreError, check_folder, read_capped, read_through_links, replace_file};
 pub use ring::Ring;

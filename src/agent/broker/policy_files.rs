@@ -94,12 +94,8 @@ impl PolicyFiles {
 }
 
 fn compile(folder: &Path, identities: &IdentityTable, had_rules: bool) -> Result<Policy, String> {
-    if had_rules && !folder.is_dir() {
-        return Err(format!(
-            "{}: the folder is gone, and rules from it were in force; bring it back, or make an empty one to have no rules",
-            folder.display()
-        ));
-    }
-    let texts = toml_files(folder).trusted_texts()?;
+    let files = toml_files(folder);
+    files.not_gone(had_rules)?;
+    let texts = files.trusted_texts()?;
     Policy::compile(&texts, &Accounts, identities).map_err(|cause| cause.to_string())
 }
